@@ -5,7 +5,7 @@ use sparsity_law::law::{Compute, Data, Extrapolation, Interval, Loss, NonzeroPar
 use uuid::Uuid;
 
 use crate::domain::currency::Currency;
-use crate::domain::law::LawSource;
+use crate::domain::law_origin::LawSource;
 use crate::domain::trust::Trust;
 
 /// The question that a law is asked before a run is made.

@@ -1,35 +1,18 @@
 //! A stored law: its coefficients, where they come from, and what to know before trusting them.
 
-use sparsity_law::named;
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sparsity_law::fit::{
-    Diagnostics, FormTask, Lenders, PatternReport, PretrainedReport, RepeatedData, Rival, Rivals,
-};
+use sparsity_law::fit::{FormTask, Lenders, RepeatedData, Rival, Rivals};
 use sparsity_law::law::{
-    BorrowedGain, CoefficientName, Coefficients, FlopsPerParam, FormLaw, Identification, Interval,
-    LawForm, PruningSchedule, Reach, Repetition, SettlingRun, Sparsity, Support, T5_C4, VIT_JFT,
-    Widening,
+    BorrowedGain, Coefficients, FlopsPerParam, FormLaw, Identification, Interval, LawForm,
+    PruningSchedule, Reach, Repetition, SettlingRun, Sparsity, Support, T5_C4, VIT_JFT, Widening,
 };
 use uuid::Uuid;
 
 use crate::domain::calibration::ForecastRecord;
 use crate::domain::family::Zeros;
-use crate::domain::refit::RefitOptions;
+use crate::domain::law_origin::Origin;
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
-
-named! {
-    /// Where a law comes from.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum LawSource {
-        /// Fitted on runs of the family.
-        Fit = "fit",
-        /// Imported coefficients.
-        Published = "published",
-    }
-}
 
 /// A stored law with everything that its answers depend on.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,24 +32,10 @@ pub struct Law {
 /// What a law says, before it has a place in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LawContent {
-    /// Where it comes from.
-    pub source: LawSource,
-    /// Where published coefficients stand.
-    pub reference: Option<String>,
+    /// Where it comes from, and what is kept of that.
+    pub origin: Origin,
     /// The coefficients, in raw units.
     pub coefficients: Coefficients,
-    /// Mean Huber loss over its runs, where known.
-    pub objective: Option<f64>,
-    /// Number of its runs, where known.
-    pub runs: Option<u32>,
-    /// Interval of each coefficient; empty for a law without resamples.
-    pub intervals: BTreeMap<CoefficientName, Interval>,
-    /// Resamples that gave a law and that gave none; `None` for a published law.
-    pub resamples: Option<Resamples>,
-    /// Effective sparsity of each structured pattern among the runs.
-    pub patterns: Vec<PatternReport>,
-    /// Runs from pretrained checkpoints, where there were enough.
-    pub pretrained: Option<PretrainedReport>,
     /// Data unit of the family when the law was made.
     pub data_unit: String,
     /// `k` of the family when the law was made.
@@ -77,14 +46,8 @@ pub struct LawContent {
     pub zeros: Zeros,
     /// Where its runs stop; no levels where that is unknown.
     pub support: Support,
-    /// What the fit was asked for; `None` for a published law.
-    pub options: Option<RefitOptions>,
-    /// What the fit says about itself; `None` for a published law.
-    pub diagnostics: Option<Diagnostics>,
     /// What the runs cannot tell.
     pub warnings: Vec<StoredWarning>,
-    /// Digest of its runs.
-    pub data_digest: Option<String>,
     /// When it was fitted, or published.
     pub fitted_at: DateTime<Utc>,
     /// What it is beyond its coefficients.
@@ -184,27 +147,27 @@ impl LawContent {
     /// Whether it was fitted without some runs to see what they do.
     #[must_use]
     pub fn is_what_if(&self) -> bool {
-        self.options.as_ref().is_some_and(RefitOptions::is_what_if)
+        self.origin.fit().is_some_and(|fit| fit.options.is_what_if())
     }
 
     /// What its runs determine; `None` of a published law, and of one that was fitted before that was looked at.
     #[must_use]
     pub fn identification(&self) -> Option<&Identification> {
-        self.diagnostics.as_ref()?.identification.as_ref()
+        self.origin.fit()?.diagnostics.identification.as_ref()
     }
 
     /// How its intervals are widened outside its runs; `None` where nothing was shown.
     #[must_use]
     pub fn widening(&self) -> Option<Widening> {
-        let error = self.diagnostics.as_ref()?.rolling?;
+        let error = self.origin.fit()?.diagnostics.rolling?;
         Some(Widening { error, reach: Reach::of(&self.support) })
     }
 
     /// Where the Huber loss of its fit turned linear; `None` of a published law.
     #[must_use]
     pub fn delta(&self) -> Option<f64> {
-        let noted = self.diagnostics.as_ref().and_then(|diagnostics| diagnostics.delta);
-        noted.or_else(|| self.options.as_ref()?.fit.delta.fixed())
+        let fit = self.origin.fit()?;
+        fit.diagnostics.delta.or_else(|| fit.options.fit.delta.fixed())
     }
 
     /// The stored warnings, and what is to be said of every published law.
@@ -229,7 +192,7 @@ impl LawContent {
             );
             warnings.push(warning(TrustCode::BorrowedGain, detail));
         }
-        if self.source == LawSource::Published {
+        if matches!(self.origin, Origin::Published(_)) {
             let detail = "the coefficients were published elsewhere: how well they fit runs, and how far they \
                           may be off, was not checked here";
             warnings.push(warning(TrustCode::NotChecked, detail.to_owned()));
@@ -301,15 +264,6 @@ impl LawContent {
         let sparsities = sparsities.filter(|_| known.determines_measured_sparsities())?;
         (sparsities.first()?.get() == 0.0).then_some(sparsities)
     }
-}
-
-/// How many resamples of the runs gave a law.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resamples {
-    /// Those that did.
-    pub fitted: u32,
-    /// Those that did not.
-    pub failed: u32,
 }
 
 /// A warning as it was given; codes of older versions of the service are kept.

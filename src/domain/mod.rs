@@ -12,6 +12,7 @@ pub mod family;
 pub mod forecast;
 pub mod grouping;
 pub mod law;
+pub mod law_origin;
 pub mod law_run;
 pub mod mapping;
 pub mod numbered_run;

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::intake::columns::{Columns, Source};
+use crate::intake::column_options::Source;
+use crate::intake::columns::Columns;
 use crate::intake::row::Row;
 use crate::intake::value::{Value, without_bare_numbers};
 

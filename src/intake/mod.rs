@@ -11,6 +11,8 @@
 #[cfg(feature = "archives")]
 mod archive;
 mod arrow;
+mod column_names;
+mod column_options;
 mod columns;
 mod csv;
 mod decode;
@@ -51,7 +53,8 @@ use rows::Rows;
 use crate::domain::checks::Checks;
 use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
 
-pub use columns::{AbsentFields, Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit};
+pub use column_options::{AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit};
+pub use columns::Columns;
 pub use decode::Coding;
 pub use dialect::Separator;
 pub use error::{IngestError, IngestLimits, Limit, RowError, RowErrors};

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::mapping::MappingSettings;
-use crate::intake::columns::{
-    AbsentFields, Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit,
+use crate::intake::column_options::{
+    AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit,
 };
+use crate::intake::columns::Columns;
 use crate::intake::dialect::Separator;
 use crate::intake::field::Field;
 use crate::intake::numbers::Decimal;

@@ -9,9 +9,8 @@ use crate::domain::checks::{Checks, FieldError};
 use crate::domain::run::{Brought, Start, SubmittedRun};
 use crate::domain::submission::RunFields;
 use crate::domain::text::LABEL_LIMIT;
-use crate::intake::columns::{
-    AbsentFields, Columns, IdRule, Meaning, Source, Target, escaped, unknown,
-};
+use crate::intake::column_options::{AbsentFields, Source};
+use crate::intake::columns::{Columns, IdRule, Meaning, Target, escaped, unknown};
 use crate::intake::expression::Outcome;
 use crate::intake::field::Field;
 use crate::intake::numbers::{self, Decimal};

@@ -15,9 +15,8 @@ use crate::background::stand_back;
 use crate::clock::Clock;
 use crate::domain::family::Family;
 use crate::domain::grouping::GroupedRuns;
-use crate::domain::law::{
-    Law, LawContent, LawShape, LawSource, LentGain, Resamples, StoredWarning,
-};
+use crate::domain::law::{Law, LawContent, LawShape, LentGain, StoredWarning};
+use crate::domain::law_origin::{FitRecord, Origin, Resamples};
 use crate::domain::law_run::{LawRun, fitted_set};
 use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitFailureKind, RefitOptions};
 use crate::domain::run::Run;
@@ -77,10 +76,10 @@ pub(crate) async fn run(
         Ok(Ok((task, fitted, set))) => match task {
             Task::Make { family, ids, untagged, small_levels, .. } => {
                 let runs = law_runs(ids, &set, &fitted.report);
+                let cluster = claimed.options.cluster.as_deref();
+                let untagged = GroupedRuns::untagged_warning(untagged, cluster);
                 let mut content = law(&family, claimed.options, &fitted, clock.now());
-                let cluster =
-                    content.options.as_ref().and_then(|options| options.cluster.as_deref());
-                content.warnings.extend(GroupedRuns::untagged_warning(untagged, cluster));
+                content.warnings.extend(untagged);
                 content.warnings.extend(GroupedRuns::small_levels_warning(&small_levels));
                 let ensemble = fitted.report.ensemble;
                 Outcome::Succeeded(Box::new(NewLaw { content, ensemble, runs }))
@@ -297,27 +296,29 @@ fn law(
     let fitted = ensemble.map_or(0, |ensemble| ensemble.count());
     let fitted_warnings = report.warnings.iter().map(StoredWarning::from);
     let warnings = what_if(&options.without).into_iter().chain(fitted_warnings).collect();
-    LawContent {
-        source: LawSource::Fit,
-        reference: None,
-        coefficients: report.coefficients,
-        objective: Some(report.objective),
-        runs: u32::try_from(report.runs).ok(),
-        intervals: ensemble.map(Ensemble::coefficient_intervals).unwrap_or_default(),
+    let fit = FitRecord {
+        objective: report.objective,
+        // At most a million.
+        runs: u32::try_from(report.runs).unwrap_or(u32::MAX),
+        data_digest: report.data_digest.clone(),
+        options,
+        diagnostics: report.diagnostics.clone(),
         resamples: u32::try_from(fitted)
             .ok()
             .map(|fitted| Resamples { fitted, failed: report.failed_resamples }),
+        intervals: ensemble.map(Ensemble::coefficient_intervals).unwrap_or_default(),
         patterns: report.patterns.clone(),
         pretrained: report.pretrained.clone(),
+    };
+    LawContent {
+        origin: Origin::Fitted(Box::new(fit)),
+        coefficients: report.coefficients,
         data_unit: family.settings.data_unit.clone(),
         flops_per_param: family.settings.flops_per_param,
         pruning: family.settings.pruning.clone(),
         zeros: family.settings.zeros.clone(),
         support: report.support.clone(),
-        options: Some(options),
-        diagnostics: Some(report.diagnostics.clone()),
         warnings,
-        data_digest: Some(report.data_digest.clone()),
         fitted_at,
         shape: shape.clone(),
     }
@@ -348,11 +349,11 @@ fn what_if(without: &[String]) -> Option<StoredWarning> {
 /// Compares a law with a new fit of its runs: it must be identical to the last bit, including the resamples.
 fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
     let content = &law.content;
-    let what = if content.data_digest.as_ref() != Some(&report.data_digest) {
+    let what = if content.origin.data_digest() != Some(report.data_digest.as_str()) {
         "the digest of its stored runs"
     } else if content.coefficients != report.coefficients || content.shape.law != report.own {
         "the coefficients"
-    } else if content.objective != Some(report.objective) {
+    } else if content.origin.objective() != Some(report.objective) {
         "the objective"
     } else if ensemble != report.ensemble.as_ref() {
         "the resampled coefficients"

@@ -16,7 +16,7 @@ use crate::domain::currency::Currency;
 use crate::domain::forecast::{
     Forecast, ForecastBudget, ForecastLaw, ForecastQuestion, Score, ScoredForecast,
 };
-use crate::domain::law::LawSource;
+use crate::domain::law_origin::LawSource;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 use crate::store::StoreError;

@@ -13,13 +13,12 @@ use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::domain::calibration::ForecastRecord;
-use crate::domain::law::{
-    AnsweringLaw, Law, LawContent, LawShape, LawSource, Resamples, StoredWarning,
-};
+use crate::domain::law::{AnsweringLaw, Law, LawContent, LawShape, StoredWarning};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::refit::RefitOptions;
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
+use crate::store::law_origin::OriginColumns;
 use crate::store::schedules::{ScheduleColumn, ScheduleColumns};
 use crate::store::zeros::{GridColumn, grid_column, zeros};
 
@@ -72,8 +71,21 @@ impl TryFrom<LawRow> for Law {
 
     fn try_from(row: LawRow) -> Result<Self, StoreError> {
         let corrupt = |detail| StoreError::Corrupt { table: "laws", id: row.id, detail };
-        let source = LawSource::of_name(&row.source)
-            .ok_or_else(|| corrupt(format!("source {}", row.source)))?;
+        let origin = OriginColumns {
+            source: row.source,
+            reference: row.reference,
+            objective: row.objective,
+            runs: row.runs,
+            data_digest: row.data_digest,
+            options: row.options.map(|options| options.0),
+            diagnostics: row.diagnostics.map(|diagnostics| diagnostics.0),
+            resamples: row.resamples,
+            failed_resamples: row.failed_resamples,
+            intervals: row.intervals.map(|intervals| intervals.0),
+            patterns: row.patterns.map(|patterns| patterns.0),
+            pretrained: row.pretrained.map(|pretrained| pretrained.0),
+        };
+        let origin = origin.origin().map_err(&corrupt)?;
         let coefficients = Coefficients::reduced(CoefficientValues {
             a_s: row.a_s.unwrap_or(0.0),
             b_s: row.b_s.unwrap_or(1.0),
@@ -83,8 +95,6 @@ impl TryFrom<LawRow> for Law {
             b_d: row.b_d.unwrap_or(1.0),
             c: row.c,
         });
-        let count = |stored: Option<i32>| stored.and_then(|count| u32::try_from(count).ok());
-        let resamples = count(row.resamples).zip(count(row.failed_resamples));
         let coefficients =
             coefficients.map_err(|(name, e)| corrupt(format!("{} {e}", name.as_str())))?;
         let pruning = ScheduleColumns {
@@ -98,25 +108,15 @@ impl TryFrom<LawRow> for Law {
         let shape = row.shape.map(|shape| shape.0).unwrap_or_default();
         let curve = shape.task(pruning.mean_share()).curve();
         let content = LawContent {
-            source,
-            reference: row.reference,
+            origin,
             coefficients: with_curve(coefficients, curve),
-            objective: row.objective,
-            runs: count(row.runs),
-            intervals: row.intervals.map(|intervals| intervals.0).unwrap_or_default(),
-            resamples: resamples.map(|(fitted, failed)| Resamples { fitted, failed }),
-            patterns: row.patterns.map(|patterns| patterns.0).unwrap_or_default(),
-            pretrained: row.pretrained.map(|pretrained| pretrained.0),
             data_unit: row.data_unit,
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
             pruning,
             zeros: zeros(&row.zeros, row.experts.map(|grid| grid.0)).map_err(&corrupt)?,
             support: Support::new(row.support.0),
-            options: row.options.map(|options| options.0),
-            diagnostics: row.diagnostics.map(|diagnostics| diagnostics.0),
             warnings: row.warnings.0,
-            data_digest: row.data_digest,
             fitted_at: row.fitted_at,
             shape,
         };
@@ -147,6 +147,9 @@ pub async fn insert_law(
     let value =
         |name: CoefficientName| law.has(name).then(|| law.values().to_array()[name as usize]);
     let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let origin = &content.origin;
+    let (fit, intervals, patterns) = (origin.fit(), origin.intervals(), origin.patterns());
+    let resamples = fit.and_then(|fit| fit.resamples);
     let pruning = ScheduleColumns::from(&content.pruning);
     let version = sqlx::query_scalar!(
         r#"
@@ -165,8 +168,8 @@ pub async fn insert_law(
         "#,
         id,
         family_id,
-        content.source.as_str(),
-        content.reference,
+        origin.source().as_str(),
+        origin.reference(),
         value(CoefficientName::AS),
         value(CoefficientName::BS),
         value(CoefficientName::CS),
@@ -174,25 +177,25 @@ pub async fn insert_law(
         value(CoefficientName::AD),
         value(CoefficientName::BD),
         law.values().c,
-        content.objective,
-        content.runs.map(count),
+        origin.objective(),
+        origin.runs().map(count),
         content.data_unit,
         content.flops_per_param.get(),
         pruning.start,
         pruning.end,
         pruning.exponent,
         Json(content.support.levels()) as _,
-        content.options.as_ref().map(Json) as _,
-        content.diagnostics.as_ref().map(Json) as _,
+        fit.map(|fit| Json(&fit.options)) as _,
+        fit.map(|fit| Json(&fit.diagnostics)) as _,
         Json(&content.warnings) as _,
-        content.data_digest,
+        origin.data_digest(),
         content.fitted_at,
         now,
-        (!content.intervals.is_empty()).then_some(Json(&content.intervals)) as _,
-        content.resamples.map(|resamples| count(resamples.fitted)),
-        content.resamples.map(|resamples| count(resamples.failed)),
-        (!content.patterns.is_empty()).then_some(Json(&content.patterns)) as _,
-        content.pretrained.as_ref().map(Json) as _,
+        (!intervals.is_empty()).then_some(Json(intervals)) as _,
+        resamples.map(|resamples| count(resamples.fitted)),
+        resamples.map(|resamples| count(resamples.failed)),
+        (!patterns.is_empty()).then_some(Json(patterns)) as _,
+        fit.and_then(|fit| fit.pretrained.as_ref()).map(Json) as _,
         (!content.shape.is_plain()).then_some(Json(&content.shape)) as _,
         pruning.schedule.map(Json) as _,
         pruning.pattern_start,

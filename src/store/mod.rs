@@ -17,6 +17,7 @@ pub mod families;
 pub mod forecasts;
 pub mod keys;
 pub mod law_evidence;
+mod law_origin;
 pub mod laws;
 pub mod mappings;
 pub mod partitions;

@@ -412,7 +412,7 @@ async fn get_contours(
         if let Some(response) = sending.not_modified() {
             return Ok(response);
         }
-        let runs = asked.law.content.runs.unwrap_or_default();
+        let runs = asked.law.content.origin.runs().unwrap_or_default();
         let step = runs.div_ceil(MOST_DRAWN).max(1);
         match law_evidence::list_law_models(&state.pool, asked.law.id, step.into()).await {
             Ok(runs) => {

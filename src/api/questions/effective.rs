@@ -167,7 +167,7 @@ fn weigh(
         }
     };
     let nominal = sparsity.density();
-    let report = content.patterns.iter().find(|report| Some(&*report.name) == pattern);
+    let report = content.origin.patterns().iter().find(|report| Some(&*report.name) == pattern);
     let effective = report.map(|report| shown(report.effective_sparsity.into()));
     // Resamples of the pattern's own runs give a better interval than the unstructured gain.
     let gain = match report.and_then(|report| report.gain) {
@@ -324,7 +324,7 @@ pub struct DataMultiplierView {
 
 fn compare(asked: &AskedLaw, start: PretrainedStart) -> Result<DataMultiplierView, ApiError> {
     let content = &asked.law.content;
-    let Some(report) = &content.pretrained else {
+    let Some(report) = content.origin.fit().and_then(|fit| fit.pretrained.as_ref()) else {
         return Err(ApiError::Undetermined(format!(
             "law {} knows no pretrained starts: submit runs with start pretrained, of several sizes, \
              sparsities and amounts of data, and refit",

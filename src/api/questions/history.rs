@@ -242,7 +242,7 @@ fn kept_settings(content: &LawContent) -> Settings {
 
 /// The options of a law's fit; `None` for a published law.
 fn fit_options(content: &LawContent) -> Option<Settings> {
-    let view = json(FitOptionsView::new(content.options.clone()?, None));
+    let view = json(FitOptionsView::new(content.origin.fit()?.options.clone(), None));
     let Value::Object(mut options) = view else { return None };
     // Where the objective does not fix delta, this is a result of the fit rather than an option.
     options.remove("delta");
@@ -274,11 +274,11 @@ fn pairs_to_read(laws: &[Law], most: u64) -> Vec<(Uuid, Uuid)> {
     let mut pairs = Vec::new();
     for pair in laws.windows(2) {
         let [newer, older] = [&pair[0].content, &pair[1].content];
-        let (Some(a), Some(b)) = (newer.runs, older.runs) else { continue };
-        if same_runs(newer, older) || newer.options.is_none() || older.options.is_none() {
+        let (Some(a), Some(b)) = (newer.origin.fit(), older.origin.fit()) else { continue };
+        if same_runs(newer, older) {
             continue;
         }
-        read += u64::from(a) + u64::from(b);
+        read += u64::from(a.runs) + u64::from(b.runs);
         if read > most {
             break;
         }
@@ -289,7 +289,8 @@ fn pairs_to_read(laws: &[Law], most: u64) -> Vec<(Uuid, Uuid)> {
 
 /// Whether both laws were fitted on the same measurements, according to their digests.
 fn same_runs(newer: &LawContent, older: &LawContent) -> bool {
-    newer.data_digest.is_some() && newer.data_digest == older.data_digest
+    let digest = newer.origin.data_digest();
+    digest.is_some() && digest == older.origin.data_digest()
 }
 
 /// Refuses intervals that would need too many resampled laws.
@@ -302,7 +303,7 @@ fn check_work(
     if !intervals {
         return Ok(());
     }
-    let members = laws.iter().filter_map(|law| law.content.resamples);
+    let members = laws.iter().filter_map(|law| law.content.origin.fit()?.resamples);
     let asked: u64 = members.map(|resamples| u64::from(resamples.fitted)).sum();
     let (most, setting) = match searched {
         true => (limits.searched, "--max-searched-laws"),
@@ -411,7 +412,7 @@ async fn get_optimal_sparsity_history(
     let question = Arc::new(question);
     let mut items = Vec::with_capacity(found.len());
     for (law, changes) in found.into_iter().zip(changes) {
-        let (reference, runs) = (LawRef::from(&law), law.content.runs);
+        let (reference, runs) = (LawRef::from(&law), law.content.origin.runs());
         let load = async { Ok(state.laws.once(&state.pool, law).await?) };
         let question = question.clone();
         let answer =

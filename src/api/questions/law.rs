@@ -1,24 +1,25 @@
 //! The law that a question is put to, and what to know before trusting its answer.
 
+mod levels;
+mod pattern_worth;
+mod refusals;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use sparsity_law::fit::{Estimate, PatternReport, Residual, ensemble_with_curves};
+use sparsity_law::fit::{Residual, ensemble_with_curves};
 use sparsity_law::law::{
-    AnyLaw, CoefficientName, Compute, Data, Density, Determined, Ensemble, Extrapolation, FormLaw,
-    Interval, Lacking, LawForm, MeasuredChoice, Member, Missing, NonzeroParams, NotIdentified,
-    PatternWorth, PlanLaw, Question, Range, Repetition, SampledForm, SampledLaw, Sparsity,
-    SparsityLevel, StepCost, TrainingCost,
+    AnyLaw, Compute, Data, Density, Ensemble, Extrapolation, LawForm, MeasuredChoice, Member,
+    NonzeroParams, PlanLaw, Question, Repetition, SampledForm, SampledLaw, SparsityLevel, StepCost,
+    TrainingCost,
 };
 use uuid::Uuid;
 
 use crate::api::wire::problem::ApiError;
-use crate::api::wire::problem::{MissingView, SettlingRunView};
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::calibration::ForecastRecord;
 use crate::domain::law::Law;
-use crate::domain::text::Pattern;
 use crate::domain::trust::{Trust, TrustCode, TrustPolicy, Width};
 use crate::live::laws::KeptLaw;
 
@@ -82,7 +83,7 @@ impl KeptLaw for AskedLaw {
             trust.doubt(level, code);
         }
         // Only fitted laws have resamples. Without a known residual there is no noise to add either.
-        let residual = law.content.options.as_ref().map(|options| options.fit.residual);
+        let residual = law.content.origin.fit().map(|fit| fit.options.fit.residual);
         let measured = |loss, noise| match residual {
             Some(residual) => residual.measured(loss, noise),
             None => loss,
@@ -162,12 +163,6 @@ impl KeptLaw for AskedLaw {
     }
 }
 
-/// What the choice between patterns is called where no pattern beats the dense model.
-const DENSE: &str = "dense";
-
-/// Patterns whose ratios differ by less than this have the same ratio.
-const SAME_RATIO: f64 = 1e-9;
-
 /// The most hardware profiles whose costs a law remembers.
 const MOST_COSTS: usize = 4;
 /// Estimated memory of a law besides its resamples: diagnostics, support, and the costs of hardware profiles, each of
@@ -193,67 +188,6 @@ impl AskedLaw {
         ensemble.map_or(0, |ensemble| ensemble.count())
     }
 
-    /// Predicted loss, for a question that has passed [`Self::require_at`].
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] at a sparsity that a law of levels does not have.
-    pub fn loss(
-        &self,
-        level: Option<usize>,
-        density: Density,
-        nonzero_params: NonzeroParams,
-        data: Data,
-    ) -> Result<f64, ApiError> {
-        match &self.own {
-            None => Ok(self.law.content.coefficients.loss(density, nonzero_params, data)),
-            Some(own) => {
-                let loss = own.law().loss_at(level, density, nonzero_params, data);
-                loss.ok_or_else(|| self.no_level(own.law(), density))
-            }
-        }
-    }
-
-    /// The name of the level at this place; `None` for a level without a name and for laws without levels.
-    #[must_use]
-    pub fn level_name(&self, place: Option<usize>) -> Option<String> {
-        self.own.as_ref()?.law().level(place)?.name.clone()
-    }
-
-    /// Finds the place of the level that a question names.
-    ///
-    /// # Errors
-    /// [`ApiError::Invalid`] about `level` where the law has no level of this name at this density.
-    pub fn named_level(&self, name: &str, density: Density) -> Result<usize, ApiError> {
-        let place = match self.own.as_ref().map(SampledForm::law) {
-            Some(FormLaw::Levels(levels)) => levels.place_of(density, name),
-            _ => None,
-        };
-        place.ok_or_else(|| {
-            let told = self.own.as_ref().map(|own| own.law().levels_told()).unwrap_or_default();
-            let detail = if told.is_empty() {
-                format!("must be left out: law {} has no levels", self.law.version)
-            } else {
-                format!("must name a level of the sparsity; law {} has {told}", self.law.version)
-            };
-            ApiError::field("/level", detail)
-        })
-    }
-
-    /// Intervals of the mean loss and of the loss of one new run; `None` where the law has no intervals.
-    #[must_use]
-    pub fn loss_intervals(
-        &self,
-        level: Option<usize>,
-        density: Density,
-        nonzero_params: NonzeroParams,
-        data: Data,
-    ) -> Option<(Interval, Interval)> {
-        match &self.own {
-            None => self.sampled.loss_intervals(density, nonzero_params, data),
-            Some(own) => own.loss_intervals_at(level, density, nonzero_params, data),
-        }
-    }
-
     /// The law in the type that plans take.
     #[must_use]
     pub fn plan_law(&self) -> PlanLaw<'_> {
@@ -269,94 +203,6 @@ impl AskedLaw {
         match &self.own {
             Some(own) => (own.law().into(), own.ensemble()),
             None => (self.sampled.coefficients().into(), self.sampled.ensemble()),
-        }
-    }
-
-    /// Refuses a sparsity that a law of levels does not have. Laws of other forms accept every sparsity.
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] if the sparsity is not one of the law's levels.
-    pub fn require_level(&self, density: Density) -> Result<(), ApiError> {
-        match &self.own {
-            Some(own) if !self.knows(density) => Err(self.no_level(own.law(), density)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the law can say anything about models of this density.
-    #[must_use]
-    pub fn knows(&self, density: Density) -> bool {
-        match self.own.as_ref().map(SampledForm::law) {
-            Some(FormLaw::Levels(levels)) => levels.level(density).is_some(),
-            _ => true,
-        }
-    }
-
-    /// Refuses a question about a budget that the law cannot answer.
-    ///
-    /// A law of the seven coefficients has to determine the effects of size, sparsity and data together. A law of
-    /// another form only has to have seen different sizes and amounts of data: it is not stored in the first place if
-    /// its runs leave anything but the effect of data open.
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
-    pub fn require_plans(&self, what: &str) -> Result<(), ApiError> {
-        if self.own.is_some() { self.require_budgets(what) } else { self.require_all(what) }
-    }
-
-    /// The error for a sparsity that a law of levels does not have, or has several levels of.
-    pub fn no_level(&self, own: &FormLaw, density: Density) -> ApiError {
-        let sparsity = density.sparsity().get();
-        let FormLaw::Levels(levels) = own else {
-            return ApiError::Undetermined(format!("law {} has no levels", self.law.version));
-        };
-        if levels.has_several(density) {
-            return ApiError::Undetermined(format!(
-                "law {} has several levels of sparsity {sparsity}, of which a question names one by level: it has {}",
-                self.law.version,
-                own.levels_told()
-            ));
-        }
-        ApiError::Undetermined(format!(
-            "law {} has the form levels, which knows the sparsities {} and nothing between and beyond them: sparsity \
-             must be one of these, not {sparsity}; submit runs at it and refit, or ask a law of another form",
-            self.law.version,
-            own.levels_told()
-        ))
-    }
-
-    /// Refuses a question that only the seven coefficients can answer, for laws of other forms.
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] if the law has another form.
-    pub fn require_curve(&self) -> Result<(), ApiError> {
-        let Some(own) = &self.own else { return Ok(()) };
-        let version = self.law.version;
-        let why = match own.law().form() {
-            LawForm::Levels => {
-                "levels, which knows single sparsities and nothing between them. It answers predictions, \
-                 optimal sparsities, loss-by-sparsity, gain, plans, suggestions, comparisons of recipes and forecasts"
-            }
-            _ => {
-                "experts, by which what sparsity is worth depends on the size. It answers predictions, \
-                 optimal sparsities, loss-by-sparsity, plans, suggestions, comparisons of recipes and forecasts"
-            }
-        };
-        Err(ApiError::Undetermined(format!(
-            "law {version} has the form {why}; for this question refit with another form, or name a version that has \
-             one (law_version)"
-        )))
-    }
-
-    /// The quantities whose effect the law knows.
-    fn determines(&self) -> Determined {
-        match &self.own {
-            None => self.law.content.coefficients.determines(),
-            Some(own) => Determined {
-                nonzero_params: true,
-                sparsity: true,
-                data: own.law().determines_data(),
-            },
         }
     }
 
@@ -440,89 +286,6 @@ impl AskedLaw {
         })
     }
 
-    /// The error for questions that no law with a borrowed gain answers, with the sparse runs that would give it its
-    /// own gain; `None` for all other laws.
-    pub fn without_own_gain(&self, what: &str) -> Option<ApiError> {
-        let version = self.law.version;
-        self.law.content.shape.gain.as_ref().map(|lent| ApiError::NotIdentified {
-            detail: format!(
-                "{what} cannot be had of law {version}: its gain is borrowed of {}; {}",
-                lent.family,
-                if lent.settling.is_empty() {
-                    "submit runs of three sparsities and refit"
-                } else {
-                    "suggestions are the sparse runs that make it this family's own: make them, submit them and refit"
-                }
-            ),
-            missing: vec![MissingView::from(&Missing {
-                what: Lacking::Sparsity,
-                have: 1,
-                needed: 3,
-            })],
-            suggestions: lent.settling.iter().map(SettlingRunView::from).collect(),
-        })
-    }
-
-    /// The effective sparsity of a pattern; `None` where its numbers are out of range.
-    pub fn worth(&self, pattern: &Pattern) -> Option<PatternWorth> {
-        let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
-        let reports = &self.law.content.patterns;
-        let measured = reports.iter().find(|report| report.name == pattern.as_str());
-        // An unmeasured pattern taken at its nominal sparsity could beat a measured one of the same ratio just because
-        // nobody measured it, so it gets the worst value measured at that ratio. Laws stored by versions that took it
-        // at its nominal sparsity keep giving the answers they gave.
-        let of_ratio = || {
-            let same = |report: &&PatternReport| {
-                (report.nominal_sparsity - pattern.sparsity()).abs() < SAME_RATIO
-            };
-            let worth = |report: &PatternReport| report.effective_sparsity.value;
-            let all = reports.iter().filter(same);
-            all.min_by(|a, b| worth(a).total_cmp(&worth(b)))
-        };
-        let report = match measured {
-            None if self.law.content.identification().is_some() => of_ratio(),
-            _ => measured,
-        };
-        let effective = match report {
-            Some(report) => {
-                let Estimate { value, interval } = report.effective_sparsity;
-                Some((Sparsity::new(value).ok()?, interval))
-            }
-            None => None,
-        };
-        Some(PatternWorth { nominal, effective })
-    }
-
-    /// Sorts the patterns that the law has runs of first, because the first of several equally good ones is
-    /// recommended.
-    pub fn measured_first<'p>(&self, patterns: &'p [Pattern]) -> Vec<&'p Pattern> {
-        let mut ordered: Vec<&Pattern> = patterns.iter().collect();
-        if self.law.content.identification().is_some() {
-            ordered.sort_by_key(|pattern| self.unmeasured(Some(pattern.as_str())).is_some());
-        }
-        ordered
-    }
-
-    /// The warning for a recommended pattern that no run of the law has; `None` if there are such runs, or no pattern.
-    pub fn unmeasured<'a>(&'a self, pattern: Option<&str>) -> Option<&'a Arc<WarningView>> {
-        // A law of mixtures of experts knows them by their sparsity alone, so there is nothing to be measured by name.
-        let name =
-            pattern.filter(|name| *name != DENSE && !self.law.content.zeros.are_experts())?;
-        let measured = self.law.content.patterns.iter().any(|report| report.name == name)
-            || self.has_level(name);
-        (!measured).then_some(&self.unmeasured_pattern)
-    }
-
-    /// Whether this is a law of levels with a level of this name.
-    fn has_level(&self, name: &str) -> bool {
-        match self.own.as_ref().map(SampledForm::law) {
-            Some(FormLaw::Levels(levels)) => {
-                levels.levels.iter().any(|level| level.name.as_deref() == Some(name))
-            }
-            _ => false,
-        }
-    }
-
     /// Interval of an answer over the resamples; `None` where the law has none.
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Option<IntervalView> {
         self.sampled.interval(answer).map(Into::into)
@@ -536,64 +299,7 @@ impl AskedLaw {
 
     /// How the fit compared predictions and measurements; `None` for a published law.
     pub fn residual(&self) -> Option<Residual> {
-        self.law.content.options.as_ref().map(|options| options.fit.residual)
-    }
-
-    /// Refuses a question about a quantity that varied too little over the runs, or not at all.
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
-    pub fn require_all(&self, what: &str) -> Result<(), ApiError> {
-        self.require_varied(what)?;
-        let known = self.law.content.identification();
-        known.map_or(Ok(()), |known| known.require_all()).map_err(|error| self.open(what, error))
-    }
-
-    /// Refuses a question that depends on the effects of size and data, where either never varied over the runs. Where
-    /// they varied but the runs still leave something open, [`Self::require_at`] refuses the question.
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] if all runs have the same data or the same size.
-    pub fn require_budgets(&self, what: &str) -> Result<(), ApiError> {
-        let known = self.determines();
-        for (known, quantity) in [(known.data, "data"), (known.nonzero_params, "nonzero_params")] {
-            if !known {
-                return Err(self.undetermined(what, quantity));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a question that depends on the effects of size and sparsity but not of data, where these varied too
-    /// little over the runs, or not at all.
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
-    pub fn require_gain(&self, what: &str) -> Result<(), ApiError> {
-        use CoefficientName::{AS, BN, BS, CS};
-        let determined = self.determines();
-        if !(determined.sparsity && determined.nonzero_params) {
-            self.require_varied(what)?;
-        }
-        let known = self.law.content.identification();
-        let known = known.map_or(Ok(()), |known| known.require(&[AS, BS, CS, BN]));
-        known.map_err(|error| self.open(what, error))
-    }
-
-    /// The error for an answer that the runs do not determine, with the runs that would settle it.
-    fn open(&self, what: &str, error: NotIdentified) -> ApiError {
-        let known = self.law.content.identification();
-        let settling = known.map_or(&[][..], |known| &known.settling);
-        let advice = if settling.is_empty() {
-            "submit runs with other values and refit"
-        } else {
-            "suggestions are the cheapest runs that settle it: make them, submit them and refit"
-        };
-        ApiError::NotIdentified {
-            detail: format!("{what} cannot be had of law {}: {error}; {advice}", self.law.version),
-            missing: error.missing.iter().map(MissingView::from).collect(),
-            suggestions: settling.iter().map(SettlingRunView::from).collect(),
-        }
+        self.law.content.origin.fit().map(|fit| fit.options.fit.residual)
     }
 
     /// The best of the measured sparsities at a size and a budget, for a law whose runs determine no more than that.
@@ -645,83 +351,6 @@ impl AskedLaw {
     /// The trust that applies to every answer of this law, before anything that depends on the question.
     pub fn answers_trust(&self) -> TrustView {
         self.trust.clone().into()
-    }
-
-    fn require_varied(&self, what: &str) -> Result<(), ApiError> {
-        let known = self.determines();
-        let missing = [
-            (known.sparsity, "sparsity"),
-            (known.data, "data"),
-            (known.nonzero_params, "nonzero_params"),
-        ];
-        match missing.into_iter().find(|(known, _)| !known) {
-            None => Ok(()),
-            Some((_, quantity)) => Err(self.undetermined(what, quantity)),
-        }
-    }
-
-    fn undetermined(&self, what: &str, quantity: &str) -> ApiError {
-        ApiError::Undetermined(format!(
-            "all runs of law {} have the same {quantity}, so it does not know what another \
-             {quantity} would do, and {what} depends on it: submit runs with other values and refit",
-            self.law.version
-        ))
-    }
-
-    /// Refuses a prediction that the runs do not determine, or away from the only value that they have of a quantity.
-    ///
-    /// # Errors
-    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
-    pub fn require_at(&self, question: &Question<'_>) -> Result<(), ApiError> {
-        self.require_at_level(question, None)
-    }
-
-    /// Like [`Self::require_at`], at the level of the given place if there is one.
-    ///
-    /// # Errors
-    /// The same as [`Self::require_at`].
-    pub fn require_at_level(
-        &self,
-        question: &Question<'_>,
-        level: Option<usize>,
-    ) -> Result<(), ApiError> {
-        let known = self.determines();
-        let support = &self.law.content.support;
-        let sparsities = support.levels().first().zip(support.levels().last());
-        let sparsities =
-            sparsities.map(|(low, high)| Range { min: low.sparsity, max: high.sparsity });
-        let asked = [
-            (known.sparsity, "sparsity", question.density.sparsity().get(), sparsities),
-            (known.data, "data", question.data.get(), support.data()),
-            (
-                known.nonzero_params,
-                "nonzero_params",
-                question.nonzero_params.get(),
-                support.nonzero_params(),
-            ),
-        ];
-        for (known, quantity, value, range) in asked {
-            // The tolerance by which fits group values into levels: absolute for sparsities, relative for the others.
-            let inside = range.is_none_or(|Range { min, max }| {
-                let margin = 2e-3 * if quantity == "sparsity" { 1.0 } else { max };
-                (min - margin..=max + margin).contains(&value)
-            });
-            if !known && !inside {
-                return Err(self.undetermined("the answer", quantity));
-            }
-        }
-        if let Some(own) = &self.own {
-            // Laws of these forms are only stored if their runs determine everything, so only the level is left to
-            // check.
-            let known = own.law().levels().is_none_or(|_| {
-                let Question { nonzero_params, density, data, .. } = *question;
-                own.law().loss_at(level, density, nonzero_params, data).is_some()
-            });
-            return known.then_some(()).ok_or_else(|| self.no_level(own.law(), question.density));
-        }
-        let identified = self.law.content.identification();
-        let identified = identified.map_or(Ok(()), |known| known.require_loss(question));
-        identified.map_err(|error| self.open("the loss", error))
     }
 
     /// What to know before trusting an answer at this point: extrapolated quantities, and warnings.

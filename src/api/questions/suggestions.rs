@@ -636,8 +636,7 @@ async fn create_suggestions(
     }
     law.require_plans("what the next runs should be")?;
     let content = &law.law.content;
-    let Some((options, diagnostics)) = content.options.as_ref().zip(content.diagnostics.as_ref())
-    else {
+    let Some(fit) = content.origin.fit() else {
         return Err(ApiError::NoSuggestion(format!(
             "law {} was published elsewhere: without its runs it is not known what another run \
              would add; submit runs and refit",
@@ -659,8 +658,8 @@ async fn create_suggestions(
     let asked = Asked {
         runs: Observations::new(Vec::new()),
         names: Vec::new(),
-        fit: options.fit.clone(),
-        noise: diagnostics.noise,
+        fit: fit.options.fit.clone(),
+        noise: fit.diagnostics.noise,
         target,
         cost: mode.cost(&law),
         budget,

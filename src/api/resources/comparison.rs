@@ -157,8 +157,8 @@ impl From<&AskedLaw> for ComparedLawView {
         Self {
             law: (&asked.law).into(),
             coefficients: LawCoefficientsView::new(&content.coefficients, content.identification()),
-            objective: content.objective,
-            runs: content.runs,
+            objective: content.origin.objective(),
+            runs: content.origin.runs(),
             warnings: content.all_warnings().iter().map(WarningView::from).collect(),
             trust: asked.own_trust(),
         }
@@ -170,7 +170,7 @@ fn compared(asked: &AskedLaw) -> ComparedLaw<'_> {
     let content = &asked.law.content;
     ComparedLaw {
         law: &asked.sampled,
-        intervals: &content.intervals,
+        intervals: content.origin.intervals(),
         support: &content.support,
         flops_per_param: content.flops_per_param,
         pruning: content.pruning.clone(),

@@ -97,8 +97,8 @@ impl From<&Law> for LawGlanceView {
     fn from(law: &Law) -> Self {
         let content = &law.content;
         Self {
-            runs: content.runs,
-            objective: content.objective,
+            runs: content.origin.runs(),
+            objective: content.origin.objective(),
             trust: content.trust().into(),
             warnings: content.all_warnings().iter().map(WarningView::from).collect(),
         }

@@ -27,7 +27,7 @@ use crate::api::wire::pictures::{
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{LawRef, TrustView};
 use crate::domain::checks::Checks;
-use crate::domain::law::LawSource;
+use crate::domain::law_origin::Origin;
 use crate::domain::law_run::NamedLawRun;
 use crate::draw::{Canvas, FitAxes, FitPicture, FittedPoint};
 use crate::store::law_evidence;
@@ -247,14 +247,15 @@ async fn get_fit_quality(
     runs.truncate(usize::from(params.limit));
     let last = runs.last().map(|(place, _)| (place + 1).to_string());
     let content = &asked.law.content;
+    let fit = content.origin.fit();
     let view = FitQualityView {
         law: (&asked.law).into(),
-        objective: content
-            .options
-            .as_ref()
-            .map(|options| ObjectiveView::new(options.fit.residual, options.fit.delta)),
+        objective: fit.map(|fit| {
+            let options = &fit.options.fit;
+            ObjectiveView::new(options.residual, options.delta)
+        }),
         delta: content.delta(),
-        noise: content.diagnostics.as_ref().map(|diagnostics| diagnostics.noise),
+        noise: fit.map(|fit| fit.diagnostics.noise),
         trust: asked.own_trust(),
         items: runs.into_iter().map(|(_, run)| run.into()).collect(),
         next_cursor: if more { last } else { None },
@@ -282,10 +283,9 @@ async fn picture(
             "Drawn are the first {MOST_DRAWN} by size, sparsity and data; the JSON answer has all"
         ));
     }
-    let diagnostics = asked.law.content.diagnostics.as_ref();
-    let noise = asked.residual().zip(diagnostics).map(|(residual, diagnostics)| {
-        let noise = diagnostics.noise;
-        match residual {
+    let noise = asked.law.content.origin.fit().map(|fit| {
+        let noise = fit.diagnostics.noise;
+        match fit.options.fit.residual {
             Residual::Log => format!("residual noise {:.2} % of the loss", noise * 100.0),
             Residual::Linear => format!("residual noise {noise:.4} in the loss"),
         }
@@ -303,9 +303,9 @@ async fn picture(
         axes: FitAxes::Usual,
         outliers_only: outliers,
         noise: noise.map(|noise| format!("{noise} (robust standard deviation)")),
-        without_runs: match asked.law.content.source {
-            LawSource::Published => "This law was published elsewhere: its runs are not here",
-            LawSource::Fit => "No run lies far off this law",
+        without_runs: match asked.law.content.origin {
+            Origin::Published(_) => "This law was published elsewhere: its runs are not here",
+            Origin::Fitted(_) => "No run lies far off this law",
         },
     })
 }

@@ -309,8 +309,8 @@ fn planned_level(
         asked.level_name(own.place(question.sparsity.density()))
     };
     let level = question.level.clone().or_else(only);
-    let options = asked.law.content.options.as_ref();
-    match options.and_then(|options| options.levels.as_ref()) {
+    let fit = asked.law.content.origin.fit();
+    match fit.and_then(|fit| fit.options.levels.as_ref()) {
         Some(LevelsBy::Tag(tag)) => Ok((level, Some(tag.clone()))),
         None if level.is_some() => Err(ApiError::Undetermined(format!(
             "law {} was imported, and does not say whether it is a pattern or which tag that tells its levels apart: \
@@ -406,9 +406,9 @@ async fn create_forecast(
     let law = ForecastLaw {
         id: law.id,
         version: law.version,
-        source: law.content.source,
+        source: law.content.origin.source(),
         fitted_at: law.content.fitted_at,
-        data_digest: law.content.data_digest.clone(),
+        data_digest: law.content.origin.data_digest().map(str::to_owned),
     };
     Ok(answer(StatusCode::CREATED, ScoredForecast { forecast, law, score: None }.into()))
 }

@@ -38,6 +38,7 @@ use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
 use crate::api::wire::views::{BorrowView, FormsView, LawFormView};
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings};
+use crate::domain::law_origin::Origin;
 use crate::domain::page::PageRequest;
 use crate::domain::refit::{Lender, LevelsBy, Refit, RefitOptions, RefitState};
 use crate::domain::text::FamilyName;
@@ -486,7 +487,10 @@ async fn check_request(
         return Err(ApiError::field("/reproduces", detail));
     }
     let law = laws::find_law(&state.pool, &family.name, Some(version)).await?;
-    let law = law.and_then(|law| law.content.options.map(|options| (options, law.id)));
+    let law = law.and_then(|law| match law.content.origin {
+        Origin::Fitted(fit) => Some((fit.options, law.id)),
+        Origin::Published(_) => None,
+    });
     let (options, id) = law.ok_or_else(|| {
         let detail = format!("must be a version of this family's fitted laws, not {version}");
         ApiError::field("/reproduces", detail)

@@ -13,7 +13,8 @@ use crate::api::wire::negotiation::{Format, Representation};
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::WarningView;
 use crate::domain::checks::Checks;
-use crate::domain::law::{Law, LawSource};
+use crate::domain::law::Law;
+use crate::domain::law_origin::Origin;
 use crate::draw::{self, Canvas, Caption, SparsityAxis, Theme, Window};
 
 /// An answer drawn as SVG.
@@ -143,11 +144,12 @@ pub fn caption<'a>(
     warnings: impl IntoIterator<Item = &'a WarningView>,
 ) -> Caption {
     let content = &law.content;
-    let made = match content.source {
-        LawSource::Fit => "fitted",
-        LawSource::Published => "published",
+    let made = match content.origin {
+        Origin::Fitted(_) => "fitted",
+        Origin::Published(_) => "published",
     };
-    let runs = content.runs.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+    let runs =
+        content.origin.runs().map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
     let day = content.fitted_at.format("%Y-%m-%d");
     let version = law.version;
     let mut notes = vec![format!("Law {version} of {family}, {made} {day} on {runs} runs")];

@@ -14,7 +14,8 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use crate::domain::law::{Law, LawSource, StoredWarning};
+use crate::domain::law::{Law, StoredWarning};
+use crate::domain::law_origin::LawSource;
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
 /// Renders JSON once, for parts of answers that are the same every time.
@@ -77,9 +78,9 @@ impl From<&Law> for LawRef {
         Self::from(LawRefView {
             id: law.id,
             version: law.version,
-            source: law.content.source.into(),
+            source: law.content.origin.source().into(),
             fitted_at: law.content.fitted_at,
-            data_digest: law.content.data_digest.clone(),
+            data_digest: law.content.origin.data_digest().map(str::to_owned),
         })
     }
 }

@@ -17,10 +17,10 @@
 //! the amplitudes: in these coordinates the valley in which a data term and the constant compensate for each other
 //! is straighter. A correction step of the amplitudes alone makes up for the remaining curvature.
 
+use super::linearised::Linear;
 use super::normalised::{BOUNDS, COUNT, Point, at};
 use super::objective::{Evaluation, Gradient, Hessian, Objective, solve};
 use super::parameters::Parameters;
-use super::passes::Linear;
 
 /// Largest number of runs for which leaps pay off: with more, the kinks are so dense that a quadratic model is good.
 pub(super) const MOST_RUNS: usize = 512;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `observations`, `form`, `normalised` | runs in canonical order; which quantities vary over them; runs in units near 1 |
 //! | `config`, `control` | the options of a fit and their checks; progress of a running fit and how it is stopped |
-//! | `objective`, `passes`, `parameters` | the objective with exact derivatives; the loops over the runs; which coefficients are free |
+//! | `objective`, `passes`, `lanes`, `linearised`, `parameters` | the objective with exact derivatives; the loops over the runs; their numbers in vectors; the objective with linear residuals; which coefficients are free |
 //! | `newton`, `descent` | one descent from one point, under argmin's executor |
 //! | `delta` | where the Huber loss turns linear, estimated from the residuals |
 //! | `starts`, `sketch`, `search` | start points; a subset of the runs to search on where there are many; the best of many descents |
@@ -49,6 +49,8 @@ mod holdout;
 mod identify;
 mod kinks;
 mod lack_of_fit;
+mod lanes;
+mod linearised;
 mod model;
 mod multistart;
 mod newton;

@@ -5,8 +5,9 @@ use pulp::Arch;
 
 use super::config::Residual;
 pub(super) use super::derivatives::{Evaluation, Gradient, Hessian, solve};
+use super::linearised::Linear;
 use super::normalised::{Normalised, Point};
-use super::passes::{Columns, Evaluate, Law, Linear, LinearSystem, Residuals};
+use super::passes::{Columns, Evaluate, Law, LinearSystem, Residuals};
 
 /// `sum_i w_i Huber(r_i, delta) / delta^2` over weighted runs, as a function of the logarithms of the normalised
 /// coefficients.

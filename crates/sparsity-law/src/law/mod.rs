@@ -23,7 +23,7 @@
 //! | `ensemble`, `prepared`, `sampled` | resampled laws and intervals |
 //! | `order`, `answers`, `window`, `cells`, `nearby` | intervals from the few laws that can hold their ends |
 //! | `recommendation` | the optimal sparsity with everything that is reported beside it |
-//! | `storage`, `limits`, `design`, `means`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best model, the plan as a whole |
+//! | `storage`, `limits`, `design`, `means`, `minima`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best models along a line of sparsities, the best model, the plan as a whole |
 //! | `support` | the ranges that the runs behind a law cover |
 //! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
 //! | `widening` | wider intervals outside the runs, according to rolling hold-outs |
@@ -58,6 +58,7 @@ mod loss_curve;
 mod many;
 mod means;
 mod measured;
+mod minima;
 mod nearby;
 mod numeric;
 mod optimum;

@@ -1,7 +1,5 @@
 //! Import of published laws.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -23,7 +21,8 @@ use crate::api::wire::extract::{FamilyPath, JsonBody, no_family};
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::BorrowView;
 use crate::domain::checks::Checks;
-use crate::domain::law::{LawContent, LawShape, LawSource, LentGain};
+use crate::domain::law::{LawContent, LawShape, LentGain};
+use crate::domain::law_origin::{Origin, Publication};
 use crate::domain::text::{FamilyName, check_label, check_prose};
 use crate::live::keyring::Caller;
 use crate::store::{families, laws};
@@ -350,27 +349,21 @@ pub(super) async fn create_law(
         .ok_or_else(|| no_family(name.as_str()))?;
     let now = state.clock.now();
     let content = LawContent {
-        source: LawSource::Published,
-        reference: Some(body.reference),
+        origin: Origin::Published(Publication {
+            reference: body.reference,
+            objective: body.objective,
+            runs: body.runs,
+        }),
         coefficients: with_curve(
             coefficients,
             shape.task(family.settings.pruning.mean_share()).curve(),
         ),
-        objective: body.objective,
-        runs: body.runs,
-        intervals: BTreeMap::new(),
-        resamples: None,
-        patterns: Vec::new(),
-        pretrained: None,
         data_unit: family.settings.data_unit,
         flops_per_param: family.settings.flops_per_param,
         pruning: family.settings.pruning,
         zeros: family.settings.zeros,
         support: Support::default(),
-        options: None,
-        diagnostics: None,
         warnings: Vec::new(),
-        data_digest: None,
         fitted_at: body.fitted_at.unwrap_or(now),
         shape,
     };

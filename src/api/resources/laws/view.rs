@@ -19,7 +19,8 @@ use crate::api::wire::views::{
     TrustView, WarningView,
 };
 use crate::api::wire::zeros::{ExpertsView, PruningView, ZerosView};
-use crate::domain::law::{Law, LawShape, Resamples};
+use crate::domain::law::{Law, LawShape};
+use crate::domain::law_origin::{Origin, Resamples};
 
 /// A law: its coefficients and the evidence behind them.
 #[derive(Debug, Serialize, ToSchema)]
@@ -483,16 +484,32 @@ impl LawView {
         let what_if = content.is_what_if();
         let known = content.identification();
         let coefficients = LawCoefficientsView::new(&content.coefficients, known);
-        let intervals = CoefficientIntervals::new(&content.intervals, known);
+        let intervals = CoefficientIntervals::new(content.origin.intervals(), known);
         let warnings = content.all_warnings().iter().map(WarningView::from).collect();
         let trust = content.trust().into();
         let delta = content.delta();
+        let (source, objective, runs) =
+            (content.origin.source(), content.origin.objective(), content.origin.runs());
+        let (reference, fit) = match content.origin {
+            Origin::Published(publication) => (Some(publication.reference), None),
+            Origin::Fitted(fit) => (None, Some(*fit)),
+        };
+        let (diagnostics, patterns, pretrained, options, data_digest) = match fit {
+            None => (None, Vec::new(), None, None, None),
+            Some(fit) => (
+                Some(DiagnosticsView::new(fit.diagnostics, fit.resamples, &content.coefficients)),
+                fit.patterns.into_iter().map(PatternReportView::from).collect(),
+                fit.pretrained.map(PretrainedReportView::from),
+                Some(FitOptionsView::new(fit.options, delta)),
+                Some(fit.data_digest),
+            ),
+        };
         let LawShape { form, gain, repeated, rivals, law: own, law_intervals } = content.shape;
         Self {
             id: law.id,
             version: law.version,
-            source: content.source.into(),
-            reference: content.reference,
+            source: source.into(),
+            reference,
             active: active_id == Some(law.id),
             what_if,
             form: form.unwrap_or(LawForm::Sparse).into(),
@@ -503,17 +520,15 @@ impl LawView {
             intervals,
             own_coefficients: own.map(|own| OwnCoefficientView::all(&own, &law_intervals)),
             trust,
-            objective: content.objective,
-            runs: content.runs,
+            objective,
+            runs,
             support: content.support.levels().iter().map(SparsityLevelView::from).collect(),
             warnings,
-            diagnostics: content.diagnostics.map(|diagnostics| {
-                DiagnosticsView::new(diagnostics, content.resamples, &content.coefficients)
-            }),
-            patterns: content.patterns.into_iter().map(PatternReportView::from).collect(),
-            pretrained: content.pretrained.map(PretrainedReportView::from),
-            options: content.options.map(|options| FitOptionsView::new(options, delta)),
-            data_digest: content.data_digest,
+            diagnostics,
+            patterns,
+            pretrained,
+            options,
+            data_digest,
             data_unit: content.data_unit,
             flops_per_param: content.flops_per_param.get(),
             pruning: (&content.pruning).into(),

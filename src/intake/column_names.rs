@@ -1,0 +1,97 @@
+//! Names by which tools call what a run needs, where nobody says which column is which.
+
+use std::collections::HashMap;
+
+use crate::intake::column_options::Source;
+use crate::intake::field::{ACTIVE_PARAMS, Field};
+
+/// Columns in which trackers record whether a run finished.
+pub(super) const STATES: [&str; 5] = ["State", "state", "status", "lifecycle_stage", "info.status"];
+
+/// Texts that mean "no value" by default, as written by R, pandas, MLflow, spreadsheets and databases.
+pub(super) const NULLS: [&str; 14] = [
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "none", "null", "NULL", "Null", "nil", "-",
+    "--",
+];
+
+/// Last words of the names of columns that count training progress in a unit other than tokens.
+pub(super) const OTHER_UNITS: [&str; 12] = [
+    "step",
+    "steps",
+    "iter",
+    "iters",
+    "iteration",
+    "iterations",
+    "sample",
+    "samples",
+    "example",
+    "examples",
+    "epoch",
+    "epochs",
+];
+
+/// Names that tools use for a validation loss, best first.
+const LOSSES: [&str; 6] =
+    ["val_loss", "eval_loss", "validation_loss", "eval/loss", "val/loss", "loss"];
+
+/// Names that tools use for the FLOPs of a training run, best first.
+const FLOPS: [&str; 5] = ["flops", "total_flos", "total_flops", "train_flops", "training_flops"];
+
+/// Names of the number of non-zero parameters, best first.
+const SIZES: [&str; 2] = ["nonzero_params", ACTIVE_PARAMS];
+
+/// Default names of a field's column. `foreign` adds the names that other tools use.
+fn usual_names(field: Field, foreign: bool) -> &'static [&'static str] {
+    match field {
+        Field::Loss if foreign => &LOSSES,
+        Field::Flops if foreign => &FLOPS,
+        Field::NonzeroParams => &SIZES,
+        field => field.name(),
+    }
+}
+
+/// The columns in which a field is looked for, best first.
+pub(super) fn columns_of(
+    field: Field,
+    mapped: &HashMap<Field, String>,
+    source: Option<Source>,
+    declared: bool,
+) -> Vec<String> {
+    match mapped.get(&field) {
+        // The field is computed by an expression.
+        Some(column) if column.is_empty() => return Vec::new(),
+        Some(column) => return vec![column.clone()],
+        None => {}
+    }
+    // A caller who maps one of the two sizes does not want the other one read as well.
+    let other = match field {
+        Field::NonzeroParams => Some(Field::TotalParams),
+        Field::TotalParams => Some(Field::NonzeroParams),
+        _ => None,
+    };
+    if other.is_some_and(|other| mapped.contains_key(&other)) {
+        return Vec::new();
+    }
+    // In tables that other tools wrote, a column of validation losses is preferred to `loss`, which may be the training
+    // loss.
+    let names = usual_names(field, declared);
+    let Some(source) = source else {
+        return names.iter().map(|&name| name.to_owned()).collect();
+    };
+    if field == Field::Tags {
+        // What these trackers call tags is a list, or is spread over other columns.
+        return Vec::new();
+    }
+    let mut columns = Vec::new();
+    for name in names {
+        columns.push((*name).to_owned());
+        columns.extend(source.prefixes().map(|prefix| format!("{prefix}{name}")));
+    }
+    if field == Field::ExternalId {
+        columns.extend(source.names().iter().map(|&name| name.to_owned()));
+    }
+    columns
+}
+
+/// Columns that the service adds when it lists runs, and ignores when it reads them.
+pub(super) const READ_ONLY: [&str; 4] = ["id", "excluded", "created_at", "updated_at"];
