@@ -1,6 +1,7 @@
 //! Checks the fields of a submitted run, in whatever format they came.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use sparsity_law::fit::Observation;
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
@@ -102,7 +103,7 @@ fn read_pattern(text: &str) -> Result<Pattern, String> {
 /// some for the other. A sparsity below that of the pattern is accepted, because the pattern may cover only a part of
 /// the weights.
 fn check_agreement(pattern: &Pattern, sparsity: Sparsity, checks: &mut Checks) {
-    if contradicts(pattern, sparsity) {
+    if counts_zeros(pattern, sparsity) {
         checks.refuse(
             "pattern",
             format!(
@@ -114,13 +115,17 @@ fn check_agreement(pattern: &Pattern, sparsity: Sparsity, checks: &mut Checks) {
     }
 }
 
-/// Whether the sparsity agrees with that of the pattern's counterpart, and not with that of the pattern itself. The SQL
-/// statement that merges runs applies the same test to a stored pattern (`pattern_contradicts` in the schema).
+/// Whether the sparsity agrees with that of the pattern's counterpart, and not with that of the pattern itself.
+fn counts_zeros(pattern: &Pattern, sparsity: Sparsity) -> bool {
+    let counterpart = 1.0 - pattern.sparsity();
+    (counterpart - sparsity.get()).abs() <= AGREEMENT && contradicts(pattern, sparsity)
+}
+
+/// Whether the sparsity is not that of the pattern, so that a run which is sent again without a pattern does not keep the
+/// stored one. The SQL statement that merges runs applies the same test (`pattern_contradicts` in the schema).
 #[must_use]
 pub fn contradicts(pattern: &Pattern, sparsity: Sparsity) -> bool {
-    let (own, given) = (pattern.sparsity(), sparsity.get());
-    let agrees = |with: f64| (with - given).abs() <= AGREEMENT;
-    agrees(1.0 - own) && !agrees(own)
+    (pattern.sparsity() - sparsity.get()).abs() > AGREEMENT
 }
 
 fn kept_by(pattern: &Pattern, sparsity: Sparsity) -> String {
@@ -135,13 +140,19 @@ fn kept_by(pattern: &Pattern, sparsity: Sparsity) -> String {
 /// The error of a run that has a new sparsity and no pattern, if the stored pattern contradicts the sparsity.
 #[must_use]
 pub fn contradiction(pattern: &Pattern, sparsity: Sparsity) -> FieldError {
-    let detail = format!(
-        "would stay {}, and {}: send the pattern beside the sparsity, which is {} where the stored one counts zeros, or \
-         an empty one where the zeros have none",
+    let mut detail = format!(
+        "would stay {}, and {}: send the pattern beside the sparsity, or an empty one where the zeros have none",
         pattern.as_str(),
         kept_by(pattern, sparsity),
-        pattern.counterpart()
     );
+    if counts_zeros(pattern, sparsity) {
+        write!(
+            detail,
+            "; where the stored pattern counts zeros, it is {} here",
+            pattern.counterpart()
+        )
+        .expect("a text takes any length");
+    }
     FieldError { pointer: "/pattern".to_owned(), detail }
 }
 

@@ -38,10 +38,14 @@ named! {
         FewClusters = "few_clusters",
         /// A pattern is assumed to be worth its nominal sparsity.
         UnmeasuredPattern = "unmeasured_pattern",
+        /// How fast repeated data wears out is assumed: no run of the law shows it.
+        RepetitionAssumed = "repetition_assumed",
         /// It is not known how well the law fits its runs.
         NotChecked = "not_checked",
         /// The coefficients are not those that fit the runs best.
         NotOptimum = "not_optimum",
+        /// The data of two compared families is counted in different units.
+        OtherDataUnit = "other_data_unit",
         /// The interval of the answer is wide.
         WideInterval = "wide_interval",
         /// The answer has no interval.

@@ -79,6 +79,27 @@ pub async fn find_waiting_uploads(
     Ok(waiting.fetch_one(db).await?)
 }
 
+/// Counts the uploads to a family that arrived until `until` and are not stored yet.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.uploads.count_waiting", level = "debug", skip_all)]
+pub async fn count_waiting_uploads(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    until: DateTime<Utc>,
+) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"
+        SELECT count(*) AS "count!" FROM uploads
+        WHERE family_id = $1 AND state IN ('queued', 'running') AND created_at <= $2
+        "#,
+        family_id,
+        until
+    );
+    Ok(count.fetch_one(db).await?)
+}
+
 /// Like [`find_waiting_uploads`], for a caller that is about to insert another upload: holds a lock until the
 /// transaction ends, so that nobody else inserts one meanwhile.
 ///

@@ -149,4 +149,6 @@ async fn what_cannot_be_compared_is_named() {
     // Losses on images and on tokens cannot be compared.
     let answer = compared(&app, base).await;
     assert_eq!(answer["warnings"][0]["code"], "other_data_unit");
+    let because = answer["trust"]["because"].as_array().unwrap();
+    assert!(because.contains(&json!("other_data_unit")), "{answer}");
 }

@@ -116,6 +116,8 @@ async fn a_pattern_is_worth_what_its_runs_say() {
     assert_eq!((&answer["sparsity"], &answer["effective_sparsity"]), (&json!(0.75), &Value::Null));
     assert_eq!(answer["gain"], answer["unstructured_gain"]);
     assert!(codes(&answer).contains(&"nominal_sparsity"));
+    let because = answer["trust"]["because"].as_array().unwrap();
+    assert!(because.contains(&json!("unmeasured_pattern")), "{answer}");
     let bare = "effective-params?nonzero_params=1e7&pattern=2:4&intervals=false";
     let bare = ask(&app, "mine", bare).await;
     for field in ["effective_sparsity", "gain", "dense_params", "unstructured_gain"] {

@@ -287,6 +287,8 @@ async fn another_run_than_planned_does_not_count() {
         ("s-far", "sparsity", json!(0.506), false),
         ("pattern", "pattern", json!("2:4"), false),
         ("pretrained", "start", json!("pretrained"), false),
+        ("seen-once", "unique_data", json!(2.98e10), true),
+        ("repeated", "unique_data", json!(1e10), false),
     ] {
         let forecast = register(&app, name).await;
         let mut arrived = run(name, 2.5);
@@ -295,8 +297,8 @@ async fn another_run_than_planned_does_not_count() {
         assert_eq!(shown(&app, &forecast).await["score"]["as_planned"], planned, "{name}");
     }
     let calibration = calibration(&app).await;
-    assert_eq!((&calibration["scored"], &calibration["counted"]), (&json!(8), &json!(3)));
-    let left_out = json!({"not_as_planned": 5, "excluded": 0, "without_interval": 3});
+    assert_eq!((&calibration["scored"], &calibration["counted"]), (&json!(10), &json!(4)));
+    let left_out = json!({"not_as_planned": 6, "excluded": 0, "without_interval": 4});
     assert_eq!(calibration["left_out"], left_out);
     // Without intervals there are errors, but no share inside.
     assert_eq!(

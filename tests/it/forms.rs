@@ -61,8 +61,27 @@ async fn a_published_dense_law_answers_with_a_borrowed_gain() {
     let body =
         json!({"form": "dense", "coefficients": besiroglu(), "reference": "arXiv:2404.10102"});
     app.post(laws, body.clone()).await.assert_status(CREATED);
-    let refused = app.get(&format!("/v1/families/mine/{QUESTION}")).await;
-    problem(&refused, 409, "undetermined");
+    // Without a gain it knows dense models alone.
+    let dense = answer(&app, "mine", "prediction?nonzero_params=1e8&sparsity=0&data=1e10").await;
+    assert!((dense["loss"].as_f64().unwrap() - 3.071077).abs() < 5.1e-7, "{dense}");
+    for question in [
+        QUESTION,
+        "prediction?nonzero_params=1e8&sparsity=0.5&data=1e10",
+        "loss-by-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse",
+    ] {
+        let refused = app.get(&format!("/v1/families/mine/{question}")).await;
+        problem(&refused, 409, "undetermined");
+        assert!(refused.text().contains("was given without its runs"), "{}", refused.text());
+    }
+    let recipes = "/v1/compare?a=mine&b=mine&a_sparsity=0&b_sparsity=0.9&flop_mode=sparse";
+    problem(&app.get(recipes).await, 409, "undetermined");
+    let bulk = json!({"points": [{"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}]});
+    let refused = app.post("/v1/families/mine/predictions", bulk).await;
+    problem(&refused, 422, "invalid");
+    assert!(refused.text().contains("was given without its runs"), "{}", refused.text());
+    let forecast =
+        json!({"external_id": "a", "nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10});
+    problem(&app.post("/v1/families/mine/forecasts", forecast).await, 409, "undetermined");
 
     let mut borrowing = body.clone();
     for (lender, sparsity, loss) in [("t5-c4", 0.625579, 2.915953), ("vit-jft", 0.626210, 2.914256)]
@@ -1035,7 +1054,7 @@ async fn experts_on_one_amount_of_data_answer_sizes_and_no_budgets() {
         let response = app.get(&format!("/v1/families/routed/{question}")).await;
         problem(&response, 409, "undetermined");
         let detail = response.json::<Value>()["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains("the same data"), "{question}: {detail}");
+        assert!(detail.contains("a single value of it"), "{question}: {detail}");
     }
 }
 
@@ -1064,6 +1083,12 @@ async fn runs_that_repeat_their_data_are_fitted_by_what_they_learn() {
         "{scarce}"
     );
     assert!(plenty.get("effective_data").is_none(), "{plenty}");
+    // A few tokens seen over and over are worth less data than any run had.
+    let few = "prediction?nonzero_params=1e8&sparsity=0.5&data=6e10&unique_data=1e6";
+    let few = answer(&app, "mine", few).await;
+    let outside = few["extrapolation"].as_array().unwrap();
+    let factor = outside.iter().find(|each| each["variable"] == "data").unwrap()["factor"].as_f64();
+    assert!(factor > Some(100.0) && few["trust"]["level"] != "good", "{few}");
     let again = app.refit("mine", json!({"reproduces": 1})).await;
     assert_eq!(again["state"], "succeeded", "{again}");
 }
@@ -1083,6 +1108,8 @@ async fn questions_say_how_much_different_data_there_is() {
         assert_eq!(answer(&app, "t5-c4", &asked).await["loss"], repeated["loss"]);
         // No run of this law shows the worth of repeated data.
         assert_eq!(codes(&repeated)[0], "repetition_assumed");
+        let because = repeated["trust"]["because"].as_array().unwrap();
+        assert!(because.contains(&json!("repetition_assumed")), "{repeated}");
     }
     let enough = answer(&app, "t5-c4", &format!("{QUESTION}&unique_data=1e30")).await;
     let plain = answer(&app, "t5-c4", QUESTION).await;
@@ -1098,6 +1125,8 @@ async fn questions_say_how_much_different_data_there_is() {
     assert!(scarce["optimum"]["data"].as_f64() < plenty["optimum"]["data"].as_f64(), "{scarce}");
     assert!(scarce["optimum"]["loss"].as_f64() > plenty["optimum"]["loss"].as_f64(), "{scarce}");
     assert_eq!(codes(&scarce)[0], "repetition_assumed");
+    let because = scarce["trust"]["because"].as_array().unwrap();
+    assert!(because.contains(&json!("repetition_assumed")), "{scarce}");
     let size = scarce["optimum"]["nonzero_params"].as_f64().unwrap();
     let (sparsity, data) = (&scarce["optimum"]["sparsity"], &scarce["optimum"]["data"]);
     let asked =

@@ -203,6 +203,14 @@ async fn a_pattern_does_not_stay_beside_a_sparsity_that_contradicts_it() {
         assert_eq!(skipped["rejected"][0]["field"], "pattern", "{kind}");
         assert_eq!(stored(&app).await, before, "{kind}");
 
+        // Nor does a run that comes again as dense stay one of a pattern.
+        let dense = send(&app, kind, "", write(&with_sparsity("0"))).await;
+        problem(&dense, 422, "invalid");
+        let error = dense.json::<Value>()["errors"][0].clone();
+        let detail = error["detail"].as_str().unwrap();
+        assert!(detail.contains("1:4") && !detail.contains("3:4"), "{kind} {error}");
+        assert_eq!(stored(&app).await, before, "{kind}");
+
         // A row that gives a pattern, empties it, or agrees with the stored one is accepted.
         for (cells, query, pattern) in [
             ([with_sparsity("0.25"), vec![("pattern", "3:4")]].concat(), "", json!("3:4")),

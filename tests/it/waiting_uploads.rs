@@ -172,6 +172,23 @@ async fn what_a_dead_process_left_is_stored_by_another_and_given_up_when_it_kill
 }
 
 #[tokio::test]
+async fn an_upload_is_told_of_earlier_ones_that_are_stored_after_it() {
+    let app = app().await;
+    let sent_now = async || {
+        let request = app.server.post(RUNS).text(format!("{HEADER}run-0,1e6,0.5,2e9,3.5\n"));
+        let answer: Value = request.content_type("text/csv").await.json();
+        answer["warnings"].clone()
+    };
+    assert_eq!(sent_now().await, json!([]));
+    let earlier = accepted(&send(&app, "", format!("{HEADER}{}", rows(2))).await);
+    let warnings = sent_now().await;
+    assert_eq!(warnings[0]["code"], "uploads_waiting", "{warnings}");
+    app.stores_uploads();
+    ended(&app, &earlier).await;
+    assert_eq!(sent_now().await, json!([]));
+}
+
+#[tokio::test]
 async fn limits_of_what_waits_are_kept_and_named() {
     let waiting = TRANSFERS.waiting;
     let limited = |waiting| TransferLimits { waiting, ..TRANSFERS };

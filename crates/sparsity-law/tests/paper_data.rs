@@ -131,8 +131,13 @@ fn the_held_out_t5_run_lies_in_its_prediction_interval() {
     let interval = ensemble
         .interval(|member| Residual::Log.measured(loss(&member.coefficients), member.noise));
     assert!(interval.contains(target.loss.get()), "{interval:?}");
-    let question =
-        Question { nonzero_params: target.nonzero_params, density, data: target.data, cost: None };
+    let question = Question {
+        nonzero_params: target.nonzero_params,
+        density,
+        data: target.data,
+        cost: None,
+        repetition: None,
+    };
     let outside = report.support.extrapolation(&question);
     assert_eq!(outside.len(), 1);
     assert!((outside[0].factor - 7.11).abs() < 0.01, "{outside:?}");

@@ -411,7 +411,8 @@ impl<'a> Compared<'a> {
     /// The quantities of the best model at a compute that lie outside the runs.
     fn outside(&self, recipe: &Recipe<'_>, compute: f64) -> Result<Vec<Extrapolation>, ApiError> {
         let (nonzero_params, data) = recipe.curve.model(compute).map_err(AnswerError::from)?;
-        let question = Question { nonzero_params, density: self.density, data, cost: None };
+        let question =
+            Question { nonzero_params, density: self.density, data, cost: None, repetition: None };
         self.asked.require_at(&question)?;
         Ok(self.asked.law.content.support.extrapolation(&question))
     }
@@ -474,13 +475,15 @@ fn compare(
     let middle = view(range.at_share(0.5))?;
     let mut warnings: Vec<Arc<WarningView>> = Vec::new();
     let (of_a, of_b) = (&laws[0].law.content, &laws[1].law.content);
-    if of_a.data_unit != of_b.data_unit {
+    let other_data_unit = of_a.data_unit != of_b.data_unit;
+    if other_data_unit {
         let detail = format!(
             "the data of {} are counted in {}, of {} in {}: the comparison is of losses by compute, and wants both \
              families to be evaluated on the same text",
             families[0], of_a.data_unit, families[1], of_b.data_unit
         );
-        warnings.push(Arc::new(WarningView::new("other_data_unit", detail)));
+        let code = TrustCode::OtherDataUnit.as_str();
+        warnings.push(Arc::new(WarningView::new(code, detail)));
     }
     let unreached = points.iter().filter(|point| point.multiple.is_none()).count();
     if unreached > 0 {
@@ -515,7 +518,10 @@ fn compare(
         }
         Ok::<_, ApiError>(trust)
     });
-    let trust = of_a?.with(of_b?);
+    let mut trust = of_a?.with(of_b?);
+    if other_data_unit {
+        trust.doubt(TrustCode::OtherDataUnit);
+    }
     let crossings = pair.crossings(range).into_iter().map(CrossingView::from).collect();
     Ok(RecipeComparisonView {
         a: a.view(families[0]),

@@ -26,6 +26,7 @@ use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{EstimateView, ExtrapolationView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
 use crate::domain::text::Pattern;
+use crate::domain::trust::TrustCode;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -185,15 +186,20 @@ fn weigh(
     };
     let density = effective.map_or(nominal, |effective| Density::clamped(1.0 - effective.value));
     let nonzero_params = in_range("nonzero_params", nonzero.value)?;
-    let question = Question { nonzero_params, density, data, cost: None };
+    let question = Question { nonzero_params, density, data, cost: None, repetition: None };
     let (extrapolation, mut warnings) = asked.caveats(&question, intervals);
     let width = relative_width(gain.interval.map(Into::into), gain.value);
-    let trust = asked.trust(width, &extrapolation);
+    let mut trust = asked.trust(width, &extrapolation);
     let mut extrapolation: Vec<_> =
         extrapolation.into_iter().map(ExtrapolationView::from).collect();
     let dense_size = in_range("dense_params", dense.value)?;
-    let dense_question =
-        Question { nonzero_params: dense_size, density: Density::DENSE, data, cost: None };
+    let dense_question = Question {
+        nonzero_params: dense_size,
+        density: Density::DENSE,
+        data,
+        cost: None,
+        repetition: None,
+    };
     let of_dense = content.support.extrapolation(&dense_question);
     let of_dense = of_dense.into_iter().filter(|e| e.variable == Variable::NonzeroParams);
     extrapolation.extend(
@@ -208,6 +214,7 @@ fn weigh(
              which is the most that a pattern can be expected to be worth"
         );
         warnings.push(Arc::new(WarningView::new("nominal_sparsity", detail)));
+        trust.doubt(TrustCode::UnmeasuredPattern);
     }
     Ok(EffectiveParamsView {
         law: asked.reference.clone(),
@@ -343,7 +350,7 @@ fn compare(asked: &AskedLaw, start: PretrainedStart) -> Result<DataMultiplierVie
     let PretrainedStart { nonzero_params, density, data, .. } = start;
 
     let needed = found.data.and_then(|data| Data::new(data).ok()).unwrap_or(data);
-    let question = Question { nonzero_params, density, data: needed, cost: None };
+    let question = Question { nonzero_params, density, data: needed, cost: None, repetition: None };
     let (extrapolation, mut warnings) = asked.caveats(&question, false);
     let trust = asked.trust(None, &extrapolation);
     let mut warn = |code, detail: String| {

@@ -151,7 +151,7 @@ impl KeptLaw for AskedLaw {
                 unmeasured_pattern,
             )),
             repetition_assumed: Arc::new(WarningView::new(
-                "repetition_assumed",
+                TrustCode::RepetitionAssumed.as_str(),
                 repetition_assumed,
             )),
             costs: Mutex::default(),

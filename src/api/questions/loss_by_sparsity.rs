@@ -277,8 +277,13 @@ fn losses(
     let best = curve.best()?;
     let view = |point: LossPoint| LossPointView::new(point, intervals);
     let at_best = view(curve.at(best.density)?);
-    let question =
-        Question { nonzero_params, density: best.density, data: best.data, cost: Some(&cost) };
+    let question = Question {
+        nonzero_params,
+        density: best.density,
+        data: best.data,
+        cost: Some(&cost),
+        repetition: None,
+    };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
     let interval = intervals.then(|| curve.best_interval(best.density).map(IntervalView::from));
     let trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
@@ -350,8 +355,13 @@ fn own_losses(
         Some(choice) => choice.levels.iter().map(|level| view(level.level, level.model)).collect(),
         None => curve_densities(best.density, least, points).map(at).collect::<Result<_, _>>()?,
     };
-    let at_question =
-        Question { nonzero_params, density: best.density, data: best.data, cost: Some(cost) };
+    let at_question = Question {
+        nonzero_params,
+        density: best.density,
+        data: best.data,
+        cost: Some(cost),
+        repetition: None,
+    };
     let (extrapolation, warnings) = asked.caveats(&at_question, intervals);
     let interval = known.map(|known| IntervalView::from(known.sparsity));
     let of_loss = known.map(|known| IntervalView::from(known.loss));

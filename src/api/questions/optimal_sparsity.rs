@@ -335,7 +335,7 @@ pub(crate) fn optimise<'a>(
     let free = || free_density(asked, &cost, asked_for, repetition);
     let binding = binding(ceiling, nonzero_params, free)?;
     let Optimum { density, data, loss } = found.best;
-    let question = Question { nonzero_params, density, data, cost: Some(&cost) };
+    let question = Question { nonzero_params, density, data, cost: Some(&cost), repetition };
     let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
     let mut warnings: Vec<_> = warnings.into_iter().map(Cow::Borrowed).collect();
     let (interval, others) = if intervals {
@@ -365,6 +365,7 @@ pub(crate) fn optimise<'a>(
     }
     if let Some(warning) = asked.assumed_repetition(repetition, data) {
         warnings.insert(0, Cow::Borrowed(warning));
+        trust.doubt(TrustCode::RepetitionAssumed);
     }
     // The bounds were not applied to the other forms, so their best sparsities only compare without bounds.
     if repetition.is_none()
@@ -411,7 +412,7 @@ fn best_measured<'a>(
     let law = asked.sampled.coefficients();
     let found = choice.recommendation(law, cost, nonzero_params, compute)?;
     let Optimum { density, data, loss } = found.best;
-    let question = Question { nonzero_params, density, data, cost: Some(cost) };
+    let question = Question { nonzero_params, density, data, cost: Some(cost), repetition: None };
     let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
     let interval = choice.best().loss.filter(|_| intervals).map(IntervalView::from);
     let others = asked.sampled.prepared().filter(|_| intervals).map(|prepared| {
@@ -527,7 +528,7 @@ fn best_of_own<'a>(
         own_bounded_answer(asked, own, question, (cost, mode), bounds, intervals)?;
     let FormAnswer { found, choice, intervals: known } = answer;
     let Optimum { density, data, loss } = found.best;
-    let question = Question { nonzero_params, density, data, cost: Some(cost) };
+    let question = Question { nonzero_params, density, data, cost: Some(cost), repetition };
     let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
     let mut warnings: Vec<_> = warnings.into_iter().map(Cow::Borrowed).collect();
     let interval = known.map(|known| IntervalView::from(known.sparsity));
@@ -539,6 +540,7 @@ fn best_of_own<'a>(
     let mut trust = asked.trust(width, &extrapolation);
     if let Some(warning) = asked.assumed_repetition(repetition, data) {
         warnings.insert(0, Cow::Borrowed(warning));
+        trust.doubt(TrustCode::RepetitionAssumed);
     }
     if repetition.is_none()
         && least.is_none()

@@ -52,7 +52,7 @@ impl OwnOptimum {
         let FormAnswer { found, choice, intervals: known } = answer;
         let (density, data) = (found.best.density, found.best.data);
         let outside: Vec<Extrapolation> = ranges
-            .outside(&Question { nonzero_params, density, data, cost: Some(cost) })
+            .outside(&Question { nonzero_params, density, data, cost: Some(cost), repetition })
             .into_iter()
             .flatten()
             .collect();
@@ -63,6 +63,9 @@ impl OwnOptimum {
             None => sparsity_width(interval),
         };
         let mut trust = asked.trust(width, &outside);
+        if asked.assumed_repetition(repetition, data).is_some() {
+            trust.doubt(TrustCode::RepetitionAssumed);
+        }
         let free = repetition.is_none() && bounds.is_none();
         if free && asked.disagreeing_forms(cost, asked_for, interval).is_some() {
             trust.doubt(TrustCode::FormsDisagree);

@@ -75,7 +75,13 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     let (extrapolation, mut warnings) = match best.size_and_data() {
         Some((nonzero_params, data)) => {
             let density = best.design.density;
-            let question = Question { nonzero_params, density, data, cost: Some(&setting.cost) };
+            let question = Question {
+                nonzero_params,
+                density,
+                data,
+                cost: Some(&setting.cost),
+                repetition: setting.repetition.as_ref(),
+            };
             asked.caveats(&question, request.intervals)
         }
         None => (Vec::new(), asked.warnings(request.intervals)),
@@ -86,7 +92,8 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     }
     let trained = best.size_and_data().map(|(_, data)| data);
     let repetition = setting.repetition.as_ref();
-    if let Some(warning) = trained.and_then(|data| asked.assumed_repetition(repetition, data)) {
+    let assumed = trained.and_then(|data| asked.assumed_repetition(repetition, data));
+    if let Some(warning) = assumed {
         warnings.insert(0, Arc::clone(warning));
     }
     let dense_reason = found.dense.as_ref().err().map(|why| match why {
@@ -104,6 +111,9 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         sparsity_width(known.map(|intervals| intervals.sparsity.into()))
     };
     let mut trust = asked.trust(width, &extrapolation);
+    if assumed.is_some() {
+        trust.doubt(TrustCode::RepetitionAssumed);
+    }
     let unmeasured = {
         let planned = [Some(&found.best), found.pattern.as_ref()].into_iter().flatten();
         let mut names = planned.filter_map(|model| model.pattern.map(|pattern| pattern.name));

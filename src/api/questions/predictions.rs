@@ -28,6 +28,7 @@ use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::Checks;
+use crate::domain::trust::TrustCode;
 
 /// Routes of this question.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -160,6 +161,8 @@ pub struct Predicted<'a> {
     pub(crate) prediction_interval: Option<Interval>,
     pub(crate) extrapolation: Vec<Extrapolation>,
     warnings: Vec<&'a Arc<WarningView>>,
+    /// Whether data is repeated at a rate of wear that no run has shown.
+    assumes_repetition: bool,
 }
 
 /// The question about one model, and its predicted loss. Used for single models and for lists of them.
@@ -171,12 +174,12 @@ pub(crate) fn predicted_loss<'q>(
     asked: &AskedLaw,
     (nonzero_params, density, level): (NonzeroParams, Density, Option<usize>),
     training: Training<'q>,
-    repetition: Option<&Repetition>,
+    repetition: Option<&'q Repetition>,
 ) -> Result<(Question<'q>, f64), ApiError> {
     // The only level of a density does not have to be named.
     let place = level.or_else(|| asked.own.as_ref()?.law().place(density));
     let question = Question::at_level(place, nonzero_params, density, training);
-    let question = question.map_err(AnswerError::from)?;
+    let question = question.map_err(AnswerError::from)?.repeating(repetition);
     asked.require_at_level(&question, level)?;
     let worth = effective_data(repetition, question.data);
     let loss = asked.loss(level, density, nonzero_params, worth)?;
@@ -216,9 +219,8 @@ pub fn predict<'a>(
     };
     let (interval, prediction_interval) = found.unzip();
     let (extrapolation, mut warnings) = asked.borrowed_caveats(&question, intervals);
-    if let Some(warning) = asked.assumed_repetition(repetition, data) {
-        warnings.insert(0, warning);
-    }
+    let assumed_repetition = asked.assumed_repetition(repetition, data);
+    warnings.splice(0..0, assumed_repetition);
     let effective_data = repetition.map(|repetition| repetition.effective(data.get()));
     Ok(Predicted {
         loss,
@@ -228,6 +230,7 @@ pub fn predict<'a>(
         prediction_interval,
         extrapolation,
         warnings,
+        assumes_repetition: assumed_repetition.is_some(),
     })
 }
 
@@ -242,7 +245,10 @@ impl<'a> PredictionView<'a> {
         let shown =
             |interval: Option<Interval>| intervals.then(|| interval.map(IntervalView::from));
         let width = relative_width(predicted.interval.map(Into::into), predicted.loss);
-        let trust = asked.trust(width, &predicted.extrapolation);
+        let mut trust = asked.trust(width, &predicted.extrapolation);
+        if predicted.assumes_repetition {
+            trust.doubt(TrustCode::RepetitionAssumed);
+        }
         Self {
             law: &asked.reference,
             loss: predicted.loss,

@@ -491,7 +491,13 @@ struct Asked {
 impl Asked {
     fn run(&self, suggested: &SuggestedRun) -> SuggestedRunView {
         let PlannedRun { nonzero_params, sparsity, level, data, compute } = suggested.run;
-        let question = Question { nonzero_params, density: sparsity.density(), data, cost: None };
+        let question = Question {
+            nonzero_params,
+            density: sparsity.density(),
+            data,
+            cost: None,
+            repetition: None,
+        };
         let extrapolation = self.law.law.content.support.extrapolation(&question);
         SuggestedRunView {
             nonzero_params: nonzero_params.get(),

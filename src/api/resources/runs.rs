@@ -44,6 +44,7 @@ use crate::intake::export::Formulas;
 use crate::pipeline::Also;
 use crate::store::audit::insert_audit_note;
 use crate::store::runs;
+use crate::store::uploads::count_waiting_uploads;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -185,6 +186,7 @@ async fn create_runs(
         let accepted = state.transfers.until_stopped(&state.shutdown, accepted).await?;
         return Ok(accepted.into_response());
     }
+    let began = state.clock.now();
     let headers = request.headers().clone();
     let body = Arriving::of_request(request, &state.transfers.limits)?;
     let note = noting.event(StatusCode::OK, None);
@@ -192,8 +194,12 @@ async fn create_runs(
         Box::new(move |db, _| Box::pin(async move { insert_audit_note(db, &note).await }))
     });
     let result = submit(&state, &family, taking, &headers, body, Wanted::Soon(owner), Some(also));
-    let result = state.transfers.until_stopped(&state.shutdown, result).await?;
+    let mut result = state.transfers.until_stopped(&state.shutdown, result).await?;
     noting.committed();
+    let waiting = count_waiting_uploads(&state.pool, family.id, began).await?;
+    if waiting > 0 {
+        result.warn_of_waiting(waiting);
+    }
     Ok(Json(result).into_response())
 }
 

@@ -454,6 +454,17 @@ impl SubmissionResult {
     }
 }
 
+impl SubmissionResult {
+    /// Warns of earlier uploads to the family that are stored later than this one.
+    pub(crate) fn warn_of_waiting(&mut self, waiting: i64) {
+        let detail = format!(
+            "{waiting} earlier uploads to this family wait to be stored, and will replace these runs where they have \
+             them too: see GET /v1/families/{{family}}/uploads, and send again what they replaced"
+        );
+        self.warnings.push(WarningView::new("uploads_waiting", detail));
+    }
+}
+
 impl From<NumberedRun> for PreviewRun {
     fn from(NumberedRun { row, run, .. }: NumberedRun) -> Self {
         let observation = run.observation;

@@ -152,11 +152,17 @@ impl Target {
                 };
                 let Some((level, density)) = best else { return Ok(None) };
                 let data = cost.data_at(level, density, nonzero_params, compute)?;
-                Ok(Some(Question { nonzero_params, density, data, cost: Some(cost) }))
+                Ok(Some(Question {
+                    nonzero_params,
+                    density,
+                    data,
+                    cost: Some(cost),
+                    repetition: None,
+                }))
             }
             Self::Loss { nonzero_params, density, data, .. } => {
                 let (nonzero_params, density, data) = (*nonzero_params, *density, *data);
-                Ok(Some(Question { nonzero_params, density, data, cost: None }))
+                Ok(Some(Question { nonzero_params, density, data, cost: None, repetition: None }))
             }
         }
     }

@@ -425,6 +425,7 @@ mod tests {
                 density: run.sparsity.density(),
                 data: run.data,
                 cost: None,
+                repetition: None,
             };
             assert!(found.require_loss(&question(&runs[0])).is_err());
             // With the runs that it asks for, everything is determined.
@@ -488,6 +489,7 @@ mod tests {
                 density: run.sparsity.density(),
                 data: run.data,
                 cost: None,
+                repetition: None,
             };
             for run in &runs {
                 let at = question(run);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::TrainingCost;
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams, Sparsity};
+use super::repetition::{Repetition, effective_data};
 
 /// Closed range of a positive quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -177,14 +178,21 @@ impl Ranges {
     /// The quantities of `question` that lie outside. The question must have the cost that these ranges were made with.
     #[must_use]
     pub fn outside(&self, question: &Question<'_>) -> [Option<Extrapolation>; 4] {
-        let &Question { nonzero_params, density, data, cost } = question;
+        let &Question { nonzero_params, density, data, cost, repetition } = question;
         let check = |variable, value: f64, range: Option<Range>| {
             range.and_then(|range| Extrapolation::find(variable, value, range))
         };
         let compute = cost.map_or(0.0, |cost| cost.compute(density, nonzero_params, data));
+        // The law is asked for what repeated data is worth, which may lie outside on the other side than its amount.
+        let worth = effective_data(repetition, data);
+        let of_data = [data, worth].map(|data| check(Variable::Data, data.get(), self.data));
+        let farthest = of_data
+            .into_iter()
+            .flatten()
+            .reduce(|amount, worth| if worth.factor > amount.factor { worth } else { amount });
         [
             check(Variable::NonzeroParams, nonzero_params.get(), self.nonzero_params),
-            check(Variable::Data, data.get(), self.data),
+            farthest,
             check(Variable::Compute, compute, self.compute),
             self.sparsity.and_then(|range| Extrapolation::find_sparsity(density, range)),
         ]
@@ -202,6 +210,8 @@ pub struct Question<'a> {
     pub data: Data,
     /// The training cost, where the question gives a compute.
     pub cost: Option<&'a TrainingCost>,
+    /// How the data is repeated; `None` where each part of it is seen once.
+    pub repetition: Option<&'a Repetition>,
 }
 
 /// How long a model is trained.
@@ -242,7 +252,13 @@ impl<'a> Question<'a> {
                 (cost.data_at(level, density, nonzero_params, compute)?, Some(cost))
             }
         };
-        Ok(Self { nonzero_params, density, data, cost })
+        Ok(Self { nonzero_params, density, data, cost, repetition: None })
+    }
+
+    /// The same question where data is repeated.
+    #[must_use]
+    pub const fn repeating(self, repetition: Option<&'a Repetition>) -> Self {
+        Self { repetition, ..self }
     }
 }
 
@@ -327,6 +343,7 @@ mod tests {
             density: Sparsity::new(sparsity).unwrap().density(),
             data: Data::new(d).unwrap(),
             cost: None,
+            repetition: None,
         }
     }
 

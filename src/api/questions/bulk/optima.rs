@@ -381,6 +381,10 @@ impl<'a> Optima<'a> {
         };
         let outside: Vec<Extrapolation> = self.outside(at).into_iter().flatten().collect();
         let mut trust = self.asked.trust(width, &outside);
+        let data = self.found[at].best.data;
+        if self.asked.assumed_repetition(self.repetition.as_ref(), data).is_some() {
+            trust.doubt(TrustCode::RepetitionAssumed);
+        }
         if self.disagreement(at).is_some() {
             trust.doubt(TrustCode::FormsDisagree);
         }
@@ -418,7 +422,13 @@ impl<'a> Optima<'a> {
         let (_, cost, ranges) = self.mode(at);
         let Optimum { density, data, .. } = self.found[at].best;
         let nonzero_params = self.questions[at].0;
-        ranges.outside(&Question { nonzero_params, density, data, cost: Some(cost) })
+        ranges.outside(&Question {
+            nonzero_params,
+            density,
+            data,
+            cost: Some(cost),
+            repetition: self.repetition.as_ref(),
+        })
     }
 
     fn interpolated(&self, at: usize) -> bool {

@@ -34,6 +34,7 @@ use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::currency::Currency;
+use crate::domain::trust::TrustCode;
 
 /// Routes of this question.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -210,6 +211,12 @@ fn predict_all(
             None
         };
         let (interval, prediction_interval) = found.unzip();
+        let extrapolation = support.extrapolation(&question);
+        let width = relative_width(interval.map(Into::into), loss);
+        let mut trust = asked.trust(width, &extrapolation);
+        if asked.assumed_repetition(repetition, data).is_some() {
+            trust.doubt(TrustCode::RepetitionAssumed);
+        }
         Ok(PredictionResult {
             nonzero_params: nonzero_params.get(),
             sparsity: point.sparsity,
@@ -219,11 +226,8 @@ fn predict_all(
             loss,
             interval: intervals.then(|| interval.map(IntervalView::from)),
             prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
-            trust: asked.trust(
-                relative_width(interval.map(Into::into), loss),
-                &support.extrapolation(&question),
-            ),
-            extrapolation: support.extrapolation(&question).into_iter().map(Into::into).collect(),
+            trust,
+            extrapolation: extrapolation.into_iter().map(Into::into).collect(),
             interpolated: support.gap_around(density.sparsity()).is_some(),
         })
     };

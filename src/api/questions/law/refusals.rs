@@ -149,9 +149,23 @@ impl AskedLaw {
     }
 
     fn undetermined(&self, what: &str, quantity: &str) -> ApiError {
+        let support = &self.law.content.support;
+        let varied = |range: Option<Range>| range.is_some_and(|Range { min, max }| min < max);
+        let varied = match quantity {
+            "sparsity" => support.levels().len() > 1,
+            "data" => varied(support.data()),
+            _ => varied(support.nonzero_params()),
+        };
+        let why = if support.levels().is_empty() {
+            "was given without its runs"
+        } else if varied {
+            "found no effect of it in its runs"
+        } else {
+            "has runs of a single value of it"
+        };
         ApiError::Undetermined(format!(
-            "all runs of law {} have the same {quantity}, so it does not know what another \
-             {quantity} would do, and {what} depends on it: submit runs with other values and refit",
+            "{what} depends on {quantity}, and law {} does not know what another {quantity} would do: it {why}; submit \
+             runs with other values and refit",
             self.law.version
         ))
     }
@@ -176,10 +190,13 @@ impl AskedLaw {
         let known = self.determines();
         let support = &self.law.content.support;
         let sparsities = support.levels().first().zip(support.levels().last());
-        let sparsities =
-            sparsities.map(|(low, high)| Range { min: low.sparsity, max: high.sparsity });
+        // A law whose runs are unknown and that says nothing of sparsity is one of dense models.
+        let sparsities = sparsities.map_or(Range { min: 0.0, max: 0.0 }, |(low, high)| Range {
+            min: low.sparsity,
+            max: high.sparsity,
+        });
         let asked = [
-            (known.sparsity, "sparsity", question.density.sparsity().get(), sparsities),
+            (known.sparsity, "sparsity", question.density.sparsity().get(), Some(sparsities)),
             (known.data, "data", question.data.get(), support.data()),
             (
                 known.nonzero_params,
