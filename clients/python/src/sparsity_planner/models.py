@@ -15,7 +15,7 @@ from sparsity_planner._base import Model
 
 class AuditEvent(Model):
     """
-    A write that was done, or refused for want of scope.
+    A write that was done, or that was refused for lack of scope.
     """
 
     model_config = ConfigDict(
@@ -23,8 +23,8 @@ class AuditEvent(Model):
     )
     actor: Annotated[str, Field(examples=["0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3"])]
     """
-    Who wrote: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was asked
-    for, or `service`.
+    Who made the request: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was
+    required, or `service`.
     """
     actor_name: Annotated[str | None, Field(examples=["nightly training"])] = None
     """
@@ -32,11 +32,11 @@ class AuditEvent(Model):
     """
     address: Annotated[str | None, Field(examples=["192.0.2.7"])] = None
     """
-    Address of the caller; null where it came over no network.
+    Address of the caller; null where the request did not come over a network.
     """
     at: AwareDatetime
     """
-    When the request was let in or refused.
+    When the request was admitted or refused.
     """
     family: Annotated[str | None, Field(examples=["t5-c4"])] = None
     """
@@ -52,29 +52,29 @@ class AuditEvent(Model):
     """
     path: Annotated[str, Field(examples=["/v1/families/{family}/runs"])]
     """
-    Template of the path, as in this document.
+    Path template, as in this document.
     """
     request_id: str | None = None
     """
-    The request id, as in the service's log.
+    Request id, as in the service's log.
     """
     status: Annotated[int, Field(examples=[200])]
     """
-    Status of the answer: 403 where it was refused. 499 is of an earlier version, which did not know whether it was
-    done.
+    Status of the answer: 403 where the request was refused. Events of an earlier version may have 499, where it was
+    not known whether the write was done.
     """
     stored_at: AwareDatetime
     """
-    When the event was stored, by the clock of the database. The list is in this order, no two events have the same,
-    and one that is stored later has a later one.
+    When the event was stored, by the clock of the database. The list is sorted by this time: it is different for
+    every event, and later for events that are stored later.
     """
     target: Annotated[str, Field(examples=["/v1/families/t5-c4/runs"])]
     """
-    Path of what was created, else the path of the request.
+    Path of what was created, or else the path of the request.
     """
     times: Annotated[int, Field(examples=[1], ge=1)]
     """
-    How often it happened: refusals of one key that are alike and near each other are one event, with the time
+    Number of requests: similar refusals of one key within a short time are combined into one event, with the time
     and the request id of the first.
     """
 
@@ -89,7 +89,7 @@ class AuditEventList(Model):
     )
     items: list[AuditEvent]
     """
-    The last stored first.
+    The events, newest first by `stored_at`.
     """
     next_cursor: str | None = None
     """
@@ -97,8 +97,8 @@ class AuditEventList(Model):
     """
     until: AwareDatetime | None = None
     """
-    The time before which the log is whole: every event that is stored from now on has this or a later `stored_at`.
-    Who follows the log asks for what is new with this as `from`. Null while the log is empty.
+    The time up to which the log is complete: every event stored from now on has this or a later `stored_at`. To
+    follow the log, send this as `from` to get the new events. Null while the log is empty.
     """
 
 
@@ -132,7 +132,7 @@ class AverageParamsCoefficients(Model):
     """
     mean_share: Annotated[float, Field(examples=[0.625])]
     """
-    `m`: mean sparsity over training as a share of the final one.
+    `m`: mean sparsity over training, as a share of the final sparsity.
     """
 
 
@@ -144,7 +144,7 @@ A file that is not text: Parquet, Arrow, a workbook.
 
 class Borrow(Model):
     """
-    Whose gain is borrowed.
+    The law whose gain is borrowed.
     """
 
     model_config = ConfigDict(
@@ -152,11 +152,11 @@ class Borrow(Model):
     )
     borrow: Annotated[str, Field(examples=["t5-c4"])]
     """
-    Name of the family that lends: its own runs must say what sparsity does.
+    Name of the lending family; its own runs must determine the effect of sparsity.
     """
     version: Annotated[int | None, Field(examples=[1])] = None
     """
-    Version of its law; the one that answers now unless said otherwise.
+    Version of its law; by default the one that answers now.
     """
 
 
@@ -188,25 +188,25 @@ class Budget(Model):
     )
     compute: Annotated[float, Field(examples=[1e19])]
     """
-    FLOPs.
+    Training cost in FLOPs.
     """
     cost: Annotated[float | None, Field(examples=[13.9])] = None
     """
-    Price of these hours; null where the hardware profile has no price.
+    Price of the hours; null where the hardware profile has no price.
     """
     days: Annotated[float | None, Field(examples=[0.0045])] = None
     """
-    Days of all devices of the hardware profile together; null where `device_hours` is.
+    Days of all devices of the hardware profile together; null where `device_hours` is null.
     """
     device_hours: Annotated[float | None, Field(examples=[6.94])] = None
     """
-    Hours of one device; null where the mode is no hardware profile that says what a device does in a second.
+    Hours of one device; null where the mode is not a hardware profile with the speed of a device.
     """
 
 
 CallerKind = TypeAliasType("CallerKind", Literal["anonymous", "key", "token"])
 """
-What the service knows a caller by.
+How the service identifies a caller.
 """
 
 
@@ -218,7 +218,7 @@ Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_le
 
 class ChinchillaLine(Model):
     """
-    Where a dense model is compute-optimal.
+    The budgets at which a dense model is compute-optimal.
     """
 
     model_config = ConfigDict(
@@ -254,7 +254,7 @@ class Coefficients(Model):
     """
     a_s: Annotated[float, Field(examples=[16.787050107077444])]
     """
-    Capacity that sparsity costs.
+    Factor of the density: the part of the capacity that vanishes as `S -> 1`.
     """
     b_d: Annotated[float, Field(examples=[0.20270772])]
     """
@@ -274,7 +274,7 @@ class Coefficients(Model):
     """
     c_s: Annotated[float, Field(examples=[45.01844735112024])]
     """
-    Capacity that is left as `S -> 1`.
+    Part of the capacity that is left as `S -> 1`.
     """
 
 
@@ -286,9 +286,9 @@ A condition on the coefficients.
 
 class Correlations(Model):
     """
-    Correlations of the logarithms of the coefficients at the geometric mean of the runs, where
-    `a_s`, `c_s` and `a_d` count as their part of the loss there: in raw units they say mostly how far
-    one parameter and one token are from the runs.
+    Correlations of the logarithms of the coefficients, taken at the geometric mean of the runs: there, `a_s`, `c_s` and
+    `a_d` count as their part of the loss. In raw units the correlations would mostly show how far one parameter and one
+    token are from the runs.
     """
 
     model_config = ConfigDict(
@@ -296,18 +296,18 @@ class Correlations(Model):
     )
     coefficients: Annotated[list[str], Field(examples=[["a_s", "b_s"]])]
     """
-    The coefficients of rows and columns.
+    The coefficients of the rows and columns, in order.
     """
     matrix: Annotated[list[list[float]], Field(examples=[[[1.0, -0.6], [-0.6, 1.0]]])]
     """
-    Row by row; empty where the runs do not determine all coefficients.
+    The correlations, row by row; empty where the runs do not determine all coefficients.
     """
 
 
 class CreateForecast(Model):
     """
-    A run that is planned. Exactly one of `nonzero_params` and `total_params` is given, and either
-    `data`, or `compute`, `device_hours`, `days` or `cost` with `flop_mode`.
+    A planned run. Give exactly one of `nonzero_params` and `total_params`, and either `data`, or `flop_mode` with one
+    of `compute`, `device_hours`, `days` and `cost`.
     """
 
     model_config = ConfigDict(
@@ -319,7 +319,7 @@ class CreateForecast(Model):
     """
     cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
     """
-    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     """
     data: Annotated[float | None, Field(examples=[30000000000.0], ge=1e-06, le=1e30)] = None
     """
@@ -343,12 +343,12 @@ class CreateForecast(Model):
     """
     law_version: int | None = None
     """
-    Version of the law to ask; the active one unless said otherwise.
+    Version of the law to ask; the active one by default.
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
-    sparsity: the run is held against the forecast where it has this pattern, or this value of the law's tag.
+    The pattern or recipe of the level, for a law that tells runs of the same sparsity apart by it and has several
+    levels of this sparsity: the forecast applies to a run with this pattern, or with this value of the law's tag.
     """
     nonzero_params: Annotated[float | None, Field(examples=[100000000.0], ge=1.0, le=1e18)] = None
     """
@@ -356,7 +356,7 @@ class CreateForecast(Model):
     """
     note: Annotated[str | None, Field(max_length=2000)] = None
     """
-    For people; at most 2,000 characters.
+    Free-text note; at most 2,000 characters.
     """
     sparsity: Annotated[float, Field(examples=[0.75], ge=0.0, lt=1.0)]
     """
@@ -382,7 +382,7 @@ A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of t
 
 class DenseAlternative(Model):
     """
-    The dense alternative.
+    The dense model with as many non-zero parameters and the same compute.
     """
 
     model_config = ConfigDict(
@@ -403,7 +403,7 @@ Row = TypeAliasType("Row", Annotated[int, Field(ge=0)])
 
 class ErrorKind(Model):
     """
-    One kind of error.
+    Errors of the same kind.
     """
 
     model_config = ConfigDict(
@@ -411,25 +411,25 @@ class ErrorKind(Model):
     )
     count: Annotated[int, Field(examples=[3], ge=0)]
     """
-    How many of the errors named are of this kind.
+    How many of the listed errors are of this kind.
     """
     detail: Annotated[str, Field(examples=['must be a number, not "diverged"'])]
     """
-    What is wrong with it, in the first row that has it.
+    What is wrong with the field, as in the first row of this kind.
     """
     field: Annotated[str, Field(examples=["loss"])]
     """
-    The field that is wrong.
+    The invalid field.
     """
     rows: list[Row]
     """
-    The first rows that have it.
+    The first rows with an error of this kind.
     """
 
 
 class ExpertChoice(Model):
     """
-    A mixture of experts of an answer.
+    A mixture of experts in an answer.
     """
 
     model_config = ConfigDict(
@@ -437,7 +437,7 @@ class ExpertChoice(Model):
     )
     active: Annotated[int, Field(examples=[2], ge=0)]
     """
-    Number of experts that a token passes.
+    Number of experts that a token passes through.
     """
     count: Annotated[int, Field(examples=[64], ge=0)]
     """
@@ -447,8 +447,8 @@ class ExpertChoice(Model):
 
 class ExpertCoefficients(Model):
     """
-    Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)` with `T` all
-    parameters.
+    Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)`, where `T` is the
+    number of all parameters.
     """
 
     model_config = ConfigDict(
@@ -456,31 +456,31 @@ class ExpertCoefficients(Model):
     )
     a: float
     """
-    Amplitude of the total size.
+    Amplitude of the term in the total size.
     """
     alpha: float
     """
-    Its exponent.
+    Exponent of that term.
     """
     b: float
     """
-    Amplitude of the data.
+    Amplitude of the term in the data.
     """
     beta: float
     """
-    Its exponent.
+    Exponent of that term.
     """
     c: float
     """
-    Amplitude of the density.
+    Amplitude of the term in the density.
     """
     d: float
     """
-    Amplitude of density and size together.
+    Amplitude of the term in density and total size together.
     """
     delta: float
     """
-    Exponent of the density in it, of either sign.
+    Exponent of the density in that term, of either sign.
     """
     e: float
     """
@@ -488,11 +488,11 @@ class ExpertCoefficients(Model):
     """
     gamma: float
     """
-    Exponent of the total size in it.
+    Exponent of the total size in that term.
     """
     lambda_: Annotated[float, Field(alias="lambda")]
     """
-    Its exponent, of either sign.
+    Exponent of that term, of either sign.
     """
 
 
@@ -504,9 +504,9 @@ Count = TypeAliasType("Count", Annotated[int, Field(ge=0)])
 
 class Experts(Model):
     """
-    Mixtures of experts that can be deployed: every number of active experts of every number of experts above it. With
-    a share `f` of a dense model's parameters in what becomes experts, total over active parameters are
-    `(1 - f + f E) / (1 - f + f k)`.
+    Mixtures of experts that can be deployed: every combination of a number of experts with a smaller number of active
+    ones. If a share `f` of a dense model's parameters becomes experts, the ratio of total to active parameters is `(1 -
+    f + f E) / (1 - f + f k)`.
     """
 
     model_config = ConfigDict(
@@ -514,7 +514,7 @@ class Experts(Model):
     )
     active: Annotated[list[ActiveItem], Field(examples=[[1, 2]], max_length=50, min_length=1)]
     """
-    Numbers of experts that a token passes, `k`.
+    Numbers of experts that a token passes through, `k`.
     """
     counts: Annotated[list[Count], Field(examples=[[8, 16, 32, 64]], max_length=50, min_length=1)]
     """
@@ -522,14 +522,14 @@ class Experts(Model):
     """
     shared_share: Annotated[float, Field(examples=[0.33], ge=0.0, lt=1.0)]
     """
-    Share of a dense model's parameters that every token passes, `1 - f`: attention and embeddings. At least 0
-    and below 1.
+    Share of a dense model's parameters that every token passes through, `1 - f`: attention and embeddings. At least
+    0 and below 1.
     """
 
 
 class FieldError(Model):
     """
-    One field that is wrong.
+    A field that is wrong.
     """
 
     model_config = ConfigDict(
@@ -541,13 +541,13 @@ class FieldError(Model):
     """
     pointer: Annotated[str, Field(examples=["/sparsity"])]
     """
-    JSON pointer into the body, or `/` and the name of a query parameter.
+    JSON pointer into the body, or `/` followed by the name of a query parameter.
     """
 
 
 class FittedRun(Model):
     """
-    One run as the law saw it.
+    One run, with the values that the law was fitted on.
     """
 
     model_config = ConfigDict(
@@ -555,28 +555,28 @@ class FittedRun(Model):
     )
     data: float
     """
-    Data when it was fitted.
+    Data at the time of the fit.
     """
     external_id: str | None = None
     """
-    The submitter's name; null where the run was deleted since.
+    The submitter's name of the run; null where the run has been deleted since.
     """
     leverage: float
     """
-    Share of its own prediction that the run determines, 0 to 1.
+    Share of the prediction for this run that the run itself determines, from 0 to 1.
     """
     loss: float
     """
-    Measured loss when it was fitted.
+    Measured loss at the time of the fit.
     """
     nonzero_params: float
     """
-    Non-zero parameters when it was fitted.
+    Non-zero parameters at the time of the fit.
     """
     outlier: bool
     """
-    Whether it lies more than four robust standard deviations off the law, or among thousands of
-    runs farther than chance puts any.
+    Whether the run lies more than four robust standard deviations off the law. With thousands of runs the limit is
+    higher: farther than chance would put any of them.
     """
     predicted: float
     """
@@ -592,17 +592,17 @@ class FittedRun(Model):
     """
     sparsity: float
     """
-    Sparsity when it was fitted.
+    Sparsity at the time of the fit.
     """
     weight: float
     """
-    What it counted, relative to the others.
+    Weight of the run, relative to the other runs.
     """
 
 
 class FixedCoefficients(Model):
     """
-    Coefficients that a fit holds, in raw units.
+    Coefficients that a fit holds fixed, in raw units.
     """
 
     model_config = ConfigDict(
@@ -640,13 +640,13 @@ class FixedCoefficients(Model):
 
 FlopMode = TypeAliasType("FlopMode", Literal["dense", "sparse"])
 """
-The FLOP modes that are no hardware profile.
+A FLOP mode other than a hardware profile.
 """
 
 
 class ForecastScore(Model):
     """
-    A forecast against its run.
+    A forecast compared with its run.
     """
 
     model_config = ConfigDict(
@@ -658,9 +658,9 @@ class ForecastScore(Model):
     """
     as_planned: bool
     """
-    Whether the run is the one that was planned: its non-zero parameters and data within 1 %, its
-    sparsity within 0.005, from scratch, and unstructured or of the level that was planned. Others do not count in
-    the calibration.
+    Whether the run is the one that was planned: its non-zero parameters and data within 1 %, its sparsity within
+    0.005, trained from scratch, and unstructured or of the planned level. Other runs do not count in the
+    calibration.
     """
     error: float
     """
@@ -668,25 +668,25 @@ class ForecastScore(Model):
     """
     excluded: bool
     """
-    Whether fits leave the run out; such runs do not count in the calibration either.
+    Whether fits leave the run out; excluded runs do not count in the calibration either.
     """
     inside_interval: bool | None = None
     """
-    Whether the interval of the mean holds the run, which scatters about the mean and need not lie
-    in it; null where there is none.
+    Whether the measured loss lies in the interval of the mean. A single run scatters about the mean and need not
+    lie in it. Null where there is no interval.
     """
     inside_prediction_interval: bool | None = None
     """
-    Whether the interval of a new run holds it: what a calibrated forecast does as often as its
-    level says; null where there is none.
+    Whether the measured loss lies in the interval of a new run. Calibrated forecasts do so as often as the level of
+    the interval says. Null where there is no interval.
     """
     measured: float
     """
-    Its validation loss.
+    Validation loss of the run.
     """
     relative_error: float
     """
-    The same over the predicted loss.
+    `error` divided by the predicted loss.
     """
     run_id: UUID
     """
@@ -696,7 +696,7 @@ class ForecastScore(Model):
 
 Forms = TypeAliasType("Forms", Literal["all"])
 """
-Which forms are fitted beside the law's own.
+Which forms are fitted besides the law's own.
 """
 
 
@@ -718,7 +718,7 @@ class FrontierPoint(Model):
     """
     loss: float
     """
-    The least loss at this cost.
+    The lowest loss at this cost.
     """
     nonzero_params: float
     """
@@ -732,7 +732,7 @@ class FrontierPoint(Model):
 
 class GridRange(Model):
     """
-    Values from one to another: even in the logarithm, but for sparsities.
+    Evenly spaced values from one end to another: linear for sparsities, logarithmic for everything else.
     """
 
     model_config = ConfigDict(
@@ -740,15 +740,15 @@ class GridRange(Model):
     )
     from_: Annotated[float, Field(alias="from", examples=[1000000.0])]
     """
-    The smallest.
+    Smallest value.
     """
     steps: Annotated[int, Field(examples=[7], ge=2)]
     """
-    How many, both ends among them.
+    Number of values, including both ends.
     """
     to: Annotated[float, Field(examples=[1000000000.0])]
     """
-    The largest.
+    Largest value.
     """
 
 
@@ -760,7 +760,7 @@ Values of a quantity.
 
 class Health(Model):
     """
-    How the service is.
+    Whether the process is alive.
     """
 
     model_config = ConfigDict(
@@ -768,7 +768,7 @@ class Health(Model):
     )
     status: Annotated[str, Field(examples=["ok"])]
     """
-    `ok`.
+    Always `ok`.
     """
     version: Annotated[str, Field(examples=["0.1.0"])]
     """
@@ -778,13 +778,13 @@ class Health(Model):
 
 Holdout = TypeAliasType("Holdout", Literal["nonzero_params", "data", "sparsity", "rolling"])
 """
-Runs that are left out in turn, fitted without, and then predicted.
+Runs that are held out: fitted without, and then predicted.
 """
 
 
 class HoldoutReport(Model):
     """
-    How well runs were predicted by a law that was fitted without them.
+    How well a law predicts runs that it was fitted without.
     """
 
     model_config = ConfigDict(
@@ -792,12 +792,12 @@ class HoldoutReport(Model):
     )
     bias: float | None = None
     """
-    Mean residual: positive where the losses were predicted too high. Null where the other runs are too few,
-    or of too few levels, to determine a law.
+    Mean residual: positive where the losses were predicted too high. Null where the remaining runs, or their
+    levels, are too few to determine a law.
     """
     fitted_runs: Annotated[int, Field(ge=0)]
     """
-    Runs that the law was fitted on.
+    Number of runs that the law was fitted on.
     """
     holdout: Holdout
     """
@@ -805,21 +805,21 @@ class HoldoutReport(Model):
     """
     limit: float
     """
-    The smallest value of the quantity that was left out.
+    Smallest value, among the left-out runs, of the quantity by which runs were left out.
     """
     rms: float | None = None
     """
-    Root mean square of the residuals; null where `bias` is.
+    Root mean square of the residuals; null where `bias` is null.
     """
     runs: Annotated[int, Field(ge=0)]
     """
-    Runs that were predicted.
+    Number of runs that were predicted.
     """
 
 
 class Interval(Model):
     """
-    Interval with its nominal coverage.
+    An interval with its nominal coverage.
     """
 
     model_config = ConfigDict(
@@ -831,7 +831,7 @@ class Interval(Model):
     """
     level: Annotated[float, Field(examples=[0.95])]
     """
-    Nominal coverage.
+    Nominal coverage, between 0 and 1.
     """
     low: float
     """
@@ -841,8 +841,8 @@ class Interval(Model):
 
 class LawCoefficients(Model):
     """
-    Coefficients of a law, in raw units. One that the runs do not tell apart from others is null: where a
-    quantity never varies over them, `c_s` or `c` holds the sum; where it has too few different values,
+    Coefficients of a law, in raw units. A coefficient that the runs do not tell apart from others is null: if a
+    quantity never varies over the runs, `c_s` or `c` holds the sum; if it has too few distinct values,
     `diagnostics.identification` of the law says what is missing.
     """
 
@@ -851,39 +851,39 @@ class LawCoefficients(Model):
     )
     a_d: Annotated[float | None, Field(examples=[689991261.9177524])] = None
     """
-    Scale of the data, in the data unit; null where all runs have one amount of data.
+    Scale of the data, in the data unit; null if all runs have the same amount of data.
     """
     a_s: Annotated[float | None, Field(examples=[16.787050107077444])] = None
     """
-    Capacity that sparsity costs; null where all runs have one sparsity. Where all runs have one
-    size, its part of the loss at that size.
+    Factor of the density: the part of the capacity that vanishes as `S -> 1`; null if all runs have the same
+    sparsity. If all runs have the same size, its part of the loss at that size.
     """
     b_d: Annotated[float | None, Field(examples=[0.20270772])] = None
     """
-    Exponent of the data; null where all runs have one amount of data.
+    Exponent of the data; null if all runs have the same amount of data.
     """
     b_n: Annotated[float | None, Field(examples=[0.24513173])] = None
     """
-    Exponent of the non-zero parameters; null where all runs have one size.
+    Exponent of the non-zero parameters; null if all runs have the same size.
     """
     b_s: Annotated[float | None, Field(examples=[0.72161276])] = None
     """
-    Exponent of the density; null where all runs have one sparsity.
+    Exponent of the density; null if all runs have the same sparsity.
     """
     c: Annotated[float | None, Field(examples=[0.65074219])] = None
     """
-    Irreducible loss, with the terms that the runs do not tell from it.
+    Irreducible loss, including the terms that the runs do not tell apart from it.
     """
     c_s: Annotated[float | None, Field(examples=[45.01844735112024])] = None
     """
-    Capacity that is left as `S -> 1`, or of all runs where they have one sparsity; null where all
-    runs have one size.
+    Part of the capacity that is left as `S -> 1`, or the capacity of all runs if they have the same sparsity; null
+    if all runs have the same size.
     """
 
 
 LawForm = TypeAliasType("LawForm", Literal["sparse", "dense", "levels", "average_params", "experts"])
 """
-The form of a law: what it says of sparsity.
+The form of a law: how it models sparsity.
 """
 
 
@@ -895,7 +895,7 @@ Where a law comes from.
 
 class LeftOut(Model):
     """
-    Why scored forecasts are left out.
+    Scored forecasts that were left out, by reason.
     """
 
     model_config = ConfigDict(
@@ -907,17 +907,17 @@ class LeftOut(Model):
     """
     not_as_planned: Annotated[int, Field(examples=[2])]
     """
-    The run is another than planned.
+    The run is not as planned.
     """
     without_interval: Annotated[int, Field(examples=[0])]
     """
-    The law had no prediction interval: counted in the errors, left out of the share.
+    The law had no prediction interval: counted in the errors, but left out of `share_inside`.
     """
 
 
 class LenderCoefficients(Model):
     """
-    What makes the gain of a law.
+    The coefficients that make up the gain of a law.
     """
 
     model_config = ConfigDict(
@@ -951,7 +951,7 @@ class LevelCapacity(Model):
     )
     a: float
     """
-    `A_j`.
+    The capacity `A_j`.
     """
     gain: float | None = None
     """
@@ -959,11 +959,11 @@ class LevelCapacity(Model):
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     runs: Annotated[int, Field(examples=[12], ge=0)]
     """
-    Runs at it.
+    Number of runs at this level.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -1003,7 +1003,7 @@ class LevelCoefficients(Model):
 
 class LossOptimum(Model):
     """
-    The sparsity of the least loss.
+    The sparsity with the lowest loss.
     """
 
     model_config = ConfigDict(
@@ -1011,7 +1011,7 @@ class LossOptimum(Model):
     )
     data: float
     """
-    Data that the compute pays for at it.
+    Data that the compute pays for at the best sparsity.
     """
     interval: Interval | None = None
     """
@@ -1019,11 +1019,11 @@ class LossOptimum(Model):
     """
     loss: float
     """
-    Predicted loss at it.
+    Predicted loss at the best sparsity.
     """
     loss_interval: Interval | None = None
     """
-    Interval of the loss at it; null where the law has none.
+    Interval of that loss; null where the law has none.
     """
     sparsity: float
     """
@@ -1049,7 +1049,7 @@ class LossPoint(Model):
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     loss: Annotated[float, Field(examples=[2.4])]
     """
@@ -1063,7 +1063,7 @@ class LossPoint(Model):
 
 class Mapping(Model):
     """
-    A mapping that is kept. What is null is not said.
+    A stored mapping. Options that are null are not set.
     """
 
     model_config = ConfigDict(
@@ -1071,11 +1071,11 @@ class Mapping(Model):
     )
     absent: Annotated[str | None, Field(examples=[None])] = None
     """
-    What becomes of fields that rows do not bring.
+    What happens to optional fields that a row leaves out, when its run is stored already.
     """
     created_at: AwareDatetime
     """
-    When it was first kept.
+    When the mapping was first stored.
     """
     decimal: Annotated[str | None, Field(examples=[None])] = None
     """
@@ -1083,19 +1083,19 @@ class Mapping(Model):
     """
     id: Annotated[str | None, Field(examples=["run,seed"])] = None
     """
-    What names a run.
+    What names a run: a list of columns, whose values are joined by colons, or `content`.
     """
     keep: Annotated[str | None, Field(examples=["last:step"])] = None
     """
-    Which of several rows of a run is kept.
+    Which of several rows of one run to keep.
     """
     map: Annotated[dict[str, str], Field(examples=[{"data": "steps*524288", "loss": "eval/loss"}])]
     """
-    Where fields come from: a column or an expression by the name of the field.
+    Where fields come from: a column or an expression for each field.
     """
     name: Annotated[str, Field(examples=["nightly"])]
     """
-    Its name in URLs and uploads.
+    Name of the mapping in URLs and uploads.
     """
     null: Annotated[list[str] | None, Field(examples=[None])] = None
     """
@@ -1103,23 +1103,23 @@ class Mapping(Model):
     """
     scale: Annotated[dict[str, float], Field(examples=[{"data": 65536.0}])]
     """
-    Factors of numbers, by the name of the field.
+    Factors for numbers, by field.
     """
     separator: Annotated[str | None, Field(examples=[None])] = None
     """
-    What stands between cells.
+    Separator of the cells.
     """
     sheet: Annotated[str | None, Field(examples=[None])] = None
     """
-    The sheet of a workbook.
+    The sheet of a workbook that holds the runs.
     """
     source: Annotated[str | None, Field(examples=[None])] = None
     """
-    Whose export it is.
+    The service that tables are exported from.
     """
     sparsity_unit: Annotated[str | None, Field(examples=[None])] = None
     """
-    What sparsities are given in.
+    The unit in which sparsities are given.
     """
     tag_columns: Annotated[list[str], Field(examples=[["sweep"]])]
     """
@@ -1127,11 +1127,11 @@ class Mapping(Model):
     """
     updated_at: AwareDatetime
     """
-    When it was last kept.
+    When the mapping was last stored.
     """
     where: Annotated[str | None, Field(examples=['State == "finished"'])] = None
     """
-    A condition for rows that are runs.
+    Condition for rows that are runs.
     """
 
 
@@ -1145,7 +1145,7 @@ class MappingList(Model):
     )
     items: list[Mapping]
     """
-    Newest first.
+    The mappings, newest first.
     """
     next_cursor: str | None = None
     """
@@ -1155,7 +1155,7 @@ class MappingList(Model):
 
 class MeasuredLevel(Model):
     """
-    A sparsity that runs behind the law have, at the size and budget of the question.
+    A sparsity of the runs behind the law, at the size and budget of the question.
     """
 
     model_config = ConfigDict(
@@ -1171,7 +1171,7 @@ class MeasuredLevel(Model):
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     loss: float
     """
@@ -1179,7 +1179,8 @@ class MeasuredLevel(Model):
     """
     share: Annotated[float | None, Field(examples=[0.97])] = None
     """
-    Share of the resampled laws by which it is the best of the measured ones; null where the law has none.
+    Share of the resampled laws for which this is the best of the measured sparsities; null where the law has no
+    resamples.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -1205,9 +1206,9 @@ class Missing(Model):
     """
     what: Annotated[str, Field(examples=["sparsity"])]
     """
-    `nonzero_params`, `sparsity` or `data` for different values of it; `runs` for runs of any kind;
-    `combinations` for runs in which size, sparsity and data vary apart from each other, where `have` and
-    `needed` count coefficients.
+    `nonzero_params`, `sparsity` or `data` for distinct values of that quantity; `runs` for runs of any kind;
+    `combinations` for runs in which size, sparsity and data vary independently, in which case `have` and `needed`
+    count coefficients.
     """
 
 
@@ -1221,11 +1222,11 @@ class OptimalSparsityPoint(Model):
     )
     compute: Annotated[float | None, Field(examples=[1e17], ge=1.0, le=1e40)] = None
     """
-    Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
+    Training cost in FLOPs, between 1 and 1e40. Give exactly one of this, `device_hours`, `days` and `cost`.
     """
     cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
     """
-    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     """
     days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
     """
@@ -1237,7 +1238,7 @@ class OptimalSparsityPoint(Model):
     """
     flop_mode: str | None = None
     """
-    What a training step costs here.
+    What a training step costs at this point; by default as given for all points.
     """
     max_sparsity: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
     """
@@ -1259,7 +1260,7 @@ class OptimalSparsityPoint(Model):
 
 class OptimalSparsityTarget(Model):
     """
-    The question for an optimal sparsity.
+    The question for the best sparsity of a budget.
     """
 
     model_config = ConfigDict(
@@ -1281,7 +1282,7 @@ class OptimalSparsityTarget(Model):
 
 class OptimumIntervals(Model):
     """
-    Intervals of what follows from the recommended sparsity.
+    Intervals of the values that follow from the recommended sparsity.
     """
 
     model_config = ConfigDict(
@@ -1289,25 +1290,25 @@ class OptimumIntervals(Model):
     )
     chinchilla_ratio: Interval | None = None
     """
-    Of the chinchilla ratio of the question; null where there is none.
+    Interval of `chinchilla_ratio`; null where there is none.
     """
     dense_loss: Interval | None = None
     """
-    Of the loss of the dense alternative; null where there is none.
+    Interval of the loss of the dense alternative; null where there is none.
     """
     gain: Interval | None = None
     """
-    Of the gain at the recommended sparsity; null where there is none.
+    Interval of the gain at the recommended sparsity; null where there is none.
     """
     loss: Interval
     """
-    Of the loss at the recommended sparsity.
+    Interval of the loss at the recommended sparsity.
     """
 
 
 class OptionChange(Model):
     """
-    An option or a setting that is another.
+    An option or a setting that differs.
     """
 
     model_config = ConfigDict(
@@ -1315,21 +1316,21 @@ class OptionChange(Model):
     )
     after: Any
     """
-    What it is.
+    The new value.
     """
     before: Any
     """
-    What it was.
+    The old value.
     """
     option: Annotated[str, Field(examples=["bootstrap"])]
     """
-    Its name, as a law has it among its `options`, or beside them.
+    Name of the option or setting, as it appears in the `options` of a law or in the law itself.
     """
 
 
 class OwnCoefficient(Model):
     """
-    A coefficient of a form that the seven do not hold.
+    A coefficient of a form of law that is not one of the seven in `coefficients`.
     """
 
     model_config = ConfigDict(
@@ -1337,29 +1338,29 @@ class OwnCoefficient(Model):
     )
     interval: Interval | None = None
     """
-    Its interval; null where the law has none.
+    Interval of the coefficient; null where the law has no intervals.
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     name: Annotated[str, Field(examples=["a"])]
     """
-    Its name in the formula of the form. Of `levels` `a` is there once for each of them.
+    Name of the coefficient in the formula of the form. In the form `levels`, `a` appears once for each level.
     """
     sparsity: Annotated[float | None, Field(examples=[0.5])] = None
     """
-    The sparsity that it is of; null where it is of all.
+    The sparsity that the coefficient applies to; null where it applies to all.
     """
     value: Annotated[float, Field(examples=[55.8])]
     """
-    Its value, in raw units.
+    Value of the coefficient, in raw units.
     """
 
 
 class OwnCoefficientTarget(Model):
     """
-    A coefficient of a law of a form that has its own.
+    A coefficient of a law of the form `levels` or `experts`.
     """
 
     model_config = ConfigDict(
@@ -1367,15 +1368,15 @@ class OwnCoefficientTarget(Model):
     )
     level: Annotated[str | None, Field(examples=["2:4"])] = None
     """
-    The name of the level that it is of, where it has one.
+    The name of the level that the coefficient applies to, if the level has one.
     """
     name: Annotated[str, Field(examples=["b_n"])]
     """
-    Its name in formulas.
+    Name of the coefficient in the formula of the form.
     """
     sparsity: Annotated[float | None, Field(examples=[0.5])] = None
     """
-    The sparsity that it is of, of the coefficient `a` of `levels`.
+    The sparsity that the coefficient `a` of `levels` applies to.
     """
 
 
@@ -1389,57 +1390,59 @@ class PatternChoice(Model):
     )
     data: float
     """
-    Data that the compute pays for at it: steps cost as dense ones until pruning ends, or
-    until the `pattern_start` of the family's pruning, and as the pattern does from there on.
+    Data that the compute pays for with this pattern: steps cost as much as dense ones until pruning ends, or until
+    the `pattern_start` of the family's pruning, and as much as the pattern's from then on.
     """
     effective_sparsity: float | None = None
     """
-    The unstructured sparsity that the runs of this pattern were found to be worth, by which the
-    loss was computed; null where the law has no such runs, and it was computed by the nominal one.
+    The unstructured sparsity that this pattern was measured to be worth, which was used to compute the loss: by its
+    own runs or, if it has none, by those of a pattern of the same ratio. Null where the law has neither: the
+    nominal sparsity was used then.
     """
     excess_loss: float
     """
-    How much the loss is above that of the best sparsity; below 0 where the pattern costs less than
-    an unstructured step of its sparsity.
+    Difference between this loss and that of the best sparsity; below 0 where a step with the pattern costs less
+    than an unstructured step of the same sparsity.
     """
     excess_loss_interval: Interval | None = None
     """
-    Interval of `excess_loss`, in which what makes both losses higher or lower does not count; null where
-    the law has none.
+    Interval of `excess_loss`, in which errors that raise or lower both losses together cancel out; null where the
+    law has none.
     """
     experts: ExpertChoice | None = None
     """
-    The mixture of experts, of a family whose zeros are experts; left out of others, and of the dense model.
+    The mixture of experts, in families whose zeros are experts. Left out otherwise, and for the dense model.
     """
     interval: Interval | None = None
     """
-    Interval of the mean loss, which takes in that of `effective_sparsity`; null where the law has none.
-    Where `effective_sparsity` is null it says nothing of how far the pattern falls short of its
-    nominal sparsity.
+    Interval of the mean loss, including the uncertainty of `effective_sparsity`; null where the law has none. Where
+    `effective_sparsity` is null, the interval does not cover how far the pattern falls short of its nominal
+    sparsity.
     """
     loss: float
     """
-    Predicted loss at it.
+    Predicted loss of the pattern.
     """
     name: Annotated[str, Field(examples=["2:4"])]
     """
-    Its name, such as `2:4`, or `64 choose 2` of experts; `dense` where none is better than the dense model.
+    Name of the pattern, such as `2:4`, or `64 choose 2` for experts; `dense` where none is better than the dense
+    model.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
-    Its nominal sparsity.
+    Nominal sparsity of the pattern.
     """
 
 
 PlanGoal = TypeAliasType("PlanGoal", Literal["least_loss", "least_cost"])
 """
-What a plan makes the best of.
+What a plan minimises.
 """
 
 
 class PlanIntervals(Model):
     """
-    What other runs of the same kind might have told, by the resampled laws.
+    How much the plan could have differed with other runs of the same kind, according to the resampled laws.
     """
 
     model_config = ConfigDict(
@@ -1447,24 +1450,24 @@ class PlanIntervals(Model):
     )
     data: Interval
     """
-    Of the data, planned again in the same way.
+    Interval of the best amount of data, planned again in the same way.
     """
     dense_loss: Interval | None = None
     """
-    Of the loss of the dense model as planned; null where there is none.
+    Interval of the loss of the planned dense model; null where there is none.
     """
     loss: Interval
     """
-    Of the loss of the best model as planned.
+    Interval of the loss of the planned model.
     """
     nonzero_params: Interval
     """
-    Of the non-zero parameters, planned again in the same way.
+    Interval of the best number of non-zero parameters, planned again in the same way.
     """
     sparsity: Interval
     """
-    Of the sparsity, planned again by each of up to 1,000 resampled laws: the least loss at the
-    cost of the plan, under the same bounds.
+    Interval of the best sparsity, planned again by each of up to 1,000 resampled laws: the lowest loss at the cost
+    of the plan, under the same bounds.
     """
 
 
@@ -1478,11 +1481,12 @@ class PlannedModel(Model):
     )
     active_params: float | None = None
     """
-    The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    otherwise.
     """
     budget: Budget
     """
-    The same in every currency that is known.
+    The same cost in every currency that is known.
     """
     compute: float
     """
@@ -1494,8 +1498,8 @@ class PlannedModel(Model):
     """
     effective_sparsity: float | None = None
     """
-    The unstructured sparsity that the runs of the pattern were found to be worth, by which the
-    loss was computed; null where the law has no such runs.
+    The unstructured sparsity that the pattern was measured to be worth, which was used to compute the loss: by its
+    own runs or, if it has none, by those of a pattern of the same ratio. Null where the law has neither.
     """
     inference_compute: float
     """
@@ -1503,7 +1507,7 @@ class PlannedModel(Model):
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     loss: float
     """
@@ -1511,7 +1515,7 @@ class PlannedModel(Model):
     """
     memory_bytes: float
     """
-    Bytes of the weights in the storage of the plan.
+    Bytes of the weights as stored by the plan.
     """
     nonzero_params: float
     """
@@ -1519,8 +1523,8 @@ class PlannedModel(Model):
     """
     pattern: Annotated[str | None, Field(examples=["2:4"])] = None
     """
-    The pattern of the zeros, or the mixture of experts, such as `64 choose 2`; null where zeros lie anywhere, or
-    there are none.
+    The pattern of the zeros, or the mixture of experts, such as `64 choose 2`; null where zeros may lie anywhere,
+    or there are none.
     """
     sparsity: float
     """
@@ -1544,7 +1548,7 @@ An answer drawn as PNG.
 
 class PointsCost(Model):
     """
-    Measured points, linear between them and constant beyond the last.
+    Measured points; linear between them and constant beyond the last one.
     """
 
     model_config = ConfigDict(
@@ -1573,7 +1577,7 @@ class PredictionPoint(Model):
     """
     cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
     """
-    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     """
     data: Annotated[float | None, Field(examples=[30000000000.0], ge=1e-06, le=1e30)] = None
     """
@@ -1589,12 +1593,12 @@ class PredictionPoint(Model):
     """
     flop_mode: str | None = None
     """
-    What a training step costs here; belongs to `compute` and what stands in its place.
+    What a training step costs at this point. Only with `compute`, or with what is given in its place.
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
-    sparsity.
+    The pattern or recipe of the level, for a law that tells runs of the same sparsity apart by it and has several
+    levels of this sparsity.
     """
     nonzero_params: Annotated[float, Field(examples=[10000000.0], ge=1.0, le=1e18)]
     """
@@ -1608,7 +1612,7 @@ class PredictionPoint(Model):
 
 class PredictionTarget(Model):
     """
-    The question for a loss.
+    The question for the loss of a model.
     """
 
     model_config = ConfigDict(
@@ -1620,7 +1624,7 @@ class PredictionTarget(Model):
     """
     level: Annotated[str | None, Field(examples=["2:4"])] = None
     """
-    The level of the sparsity that is meant, of a law of the form `levels` that has several of it.
+    The level, for a law of the form `levels` that has several levels of this sparsity.
     """
     nonzero_params: Annotated[float, Field(examples=[100000000.0], ge=1.0, le=1e18)]
     """
@@ -1634,7 +1638,7 @@ class PredictionTarget(Model):
 
 class Profile(Model):
     """
-    How far one exponent can go while the others make up for it.
+    How far one exponent can move while the other coefficients adapt to it.
     """
 
     model_config = ConfigDict(
@@ -1646,7 +1650,7 @@ class Profile(Model):
     """
     high: float | None = None
     """
-    Upper end; null where the runs set none.
+    Upper end; null where the runs do not limit it.
     """
     level: Annotated[float, Field(examples=[0.95])]
     """
@@ -1654,14 +1658,14 @@ class Profile(Model):
     """
     low: float | None = None
     """
-    Lower end; null where the runs set none.
+    Lower end; null where the runs do not limit it.
     """
 
 
 class PruningPoints(Model):
     """
-    A measured schedule: shares of the final sparsity, linear between the points, 0 before the first and constant after
-    the last.
+    A measured schedule: shares of the final sparsity, linear between the points, 0 before the first point and constant
+    after the last.
     """
 
     model_config = ConfigDict(
@@ -1669,8 +1673,8 @@ class PruningPoints(Model):
     )
     pattern_start: Annotated[float | None, Field(examples=[0.25], ge=0.0, le=1.0)] = None
     """
-    Progress from which the kernels of a structured pattern may run, because the whole pattern is there; unless
-    said otherwise that from which the share stays what it is at last.
+    Progress from which the kernels of a structured pattern can be used, because the whole pattern is in place; by
+    default the progress from which the share no longer changes.
     """
     points: Annotated[
         list[Point],
@@ -1687,9 +1691,9 @@ class PruningPoints(Model):
 
 class PruningRamp(Model):
     """
-    Sparsity 0 before `start`, `S (1 - (1 - (p - start) / (end - start))^exponent)` at progress `p` until `end`, and
-    the final sparsity `S` after. With `start` and `end` 0 the sparsity is `S` from the first step on, as of experts,
-    static masks and dynamic sparse training.
+    Sparsity 0 before `start`, `S (1 - (1 - (p - start) / (end - start))^exponent)` at progress `p` until `end`, and the
+    final sparsity `S` afterwards. With `start` and `end` both 0 the sparsity is `S` from the first step on, as with
+    experts, static masks and dynamic sparse training.
     """
 
     model_config = ConfigDict(
@@ -1697,17 +1701,17 @@ class PruningRamp(Model):
     )
     end: Annotated[float, Field(examples=[0.75], ge=0.0, le=1.0)]
     """
-    Progress at which the final sparsity is reached; not before `start`. Where it is `start`, all zeros come at
+    Progress at which the final sparsity is reached; not before `start`. If it equals `start`, all zeros come in at
     once.
     """
     exponent: Annotated[float | None, Field(examples=[3.0], ge=0.01, le=100.0)] = 3.0
     """
-    Exponent of the ramp in between; 3 unless said otherwise.
+    Exponent of the ramp; 3 by default.
     """
     pattern_start: Annotated[float | None, Field(examples=[0.25], ge=0.0, le=1.0)] = None
     """
-    Progress from which the kernels of a structured pattern may run, because the whole pattern is there; `end`
-    unless said otherwise.
+    Progress from which the kernels of a structured pattern can be used, because the whole pattern is in place; by
+    default `end`.
     """
     start: Annotated[float, Field(examples=[0.25], ge=0.0, le=1.0)]
     """
@@ -1717,14 +1721,14 @@ class PruningRamp(Model):
 
 PruningSchedule = TypeAliasType("PruningSchedule", PruningRamp | PruningPoints)
 """
-When zeros come in during training, by the training progress from 0 to 1.
+When zeros come in during training, as a function of the training progress from 0 to 1.
 """
 
 
 class PublishedCoefficients(Model):
     """
-    Coefficients of a published law, in raw units: all of its form and no other. Of the form `sparse` they are `a_s`,
-    `b_s`, `c_s`, `b_n`, `a_d`, `b_d` and `c`, of the form `dense` `a`, `b_n`, `a_d`, `b_d` and `c`.
+    Coefficients of a published law, in raw units: exactly those of its form. The form `sparse` has `a_s`, `b_s`, `c_s`,
+    `b_n`, `a_d`, `b_d` and `c`; the form `dense` has `a`, `b_n`, `a_d`, `b_d` and `c`.
     """
 
     model_config = ConfigDict(
@@ -1766,7 +1770,7 @@ class PublishedCoefficients(Model):
 
 PublishedForm = TypeAliasType("PublishedForm", Literal["sparse", "dense", "levels", "experts"])
 """
-What a published law says of sparsity.
+How the loss of a published law depends on sparsity.
 """
 
 
@@ -1780,29 +1784,31 @@ class PublishedOwnCoefficient(Model):
     )
     interval: dict[str, Any] | None
     """
-    Its interval, as a law shows it: taken and not kept, as it does not say how coefficients vary together.
+    Interval of the coefficient, as a law shows it. Accepted but not stored, as it does not say how coefficients
+    vary together.
     """
     level: Annotated[str | None, Field(examples=[None], max_length=200, min_length=1)] = None
     """
-    The pattern or recipe of the level that it is of, where there are several of one sparsity.
+    The pattern or recipe of the level that the coefficient applies to, where a sparsity has several levels.
     """
     name: Annotated[str, Field(examples=["a"])]
     """
-    Its name in the formula of the form. Of `levels` `a` is there once for each of them.
+    Name of the coefficient in the formula of the form. In the form `levels`, `a` is given once for each level.
     """
     sparsity: Annotated[float | None, Field(examples=[0.5], ge=0.0, lt=1.0)] = None
     """
-    The sparsity that it is of; of `a` of levels alone.
+    The sparsity that the coefficient applies to; only for `a` in the form `levels`.
     """
     value: Annotated[float, Field(examples=[55.8])]
     """
-    Its value, in raw units.
+    Value of the coefficient, in raw units.
     """
 
 
 class PutMapping(Model):
     """
-    A mapping to keep: the parameters of an upload by their names, with the same texts. What is left out is not said.
+    A mapping to store: the parameters of an upload, with the same names and texts. Options that are left out are not
+    set.
     """
 
     model_config = ConfigDict(
@@ -1810,7 +1816,7 @@ class PutMapping(Model):
     )
     absent: Annotated[str | None, Field(examples=[None])] = None
     """
-    What becomes of fields that rows do not bring: `keep` or `clear`.
+    What happens to optional fields that a row leaves out, when its run is stored already: `keep` or `clear`.
     """
     decimal: Annotated[str | None, Field(examples=[None])] = None
     """
@@ -1818,18 +1824,18 @@ class PutMapping(Model):
     """
     id: Annotated[str | None, Field(examples=["run,seed"])] = None
     """
-    What names a run: columns, joined by colons, or `content`.
+    What names a run: a list of columns, whose values are joined by colons, or `content`.
     """
     keep: Annotated[str | None, Field(examples=[None])] = None
     """
-    Which of several rows of a run is kept.
+    Which of several rows of one run to keep.
     """
     map: Annotated[
         dict[str, str] | None,
         Field(examples=[{"data": "steps*524288", "loss": "eval/loss"}]),
     ] = None
     """
-    Where fields come from: a column or an expression by the name of the field.
+    Where fields come from: a column or an expression for each field.
     """
     null: Annotated[list[str] | None, Field(examples=[None], max_length=50)] = None
     """
@@ -1837,23 +1843,23 @@ class PutMapping(Model):
     """
     scale: Annotated[dict[str, float] | None, Field(examples=[{}])] = None
     """
-    Factors of numbers, by the name of the field.
+    Factors for numbers, by field.
     """
     separator: Annotated[str | None, Field(examples=[None])] = None
     """
-    What stands between cells.
+    Separator of the cells.
     """
     sheet: Annotated[str | None, Field(examples=[None])] = None
     """
-    The sheet of a workbook.
+    The sheet of a workbook that holds the runs.
     """
     source: Annotated[str | None, Field(examples=[None])] = None
     """
-    Whose export it is.
+    The service that tables are exported from.
     """
     sparsity_unit: Annotated[str | None, Field(examples=[None])] = None
     """
-    What sparsities are given in: `fraction` or `percent`.
+    The unit in which sparsities are given: `fraction` or `percent`.
     """
     tag_columns: Annotated[list[str] | None, Field(examples=[["sweep"]], max_length=50)] = None
     """
@@ -1861,13 +1867,13 @@ class PutMapping(Model):
     """
     where: Annotated[str | None, Field(examples=[None])] = None
     """
-    A condition for rows that are runs.
+    Condition for rows that are runs.
     """
 
 
 class Range(Model):
     """
-    Smallest and largest value.
+    A range of values.
     """
 
     model_config = ConfigDict(
@@ -1885,13 +1891,13 @@ class Range(Model):
 
 RecipeSide = TypeAliasType("RecipeSide", Literal["a", "b"])
 """
-One of two recipes.
+One of the two recipes.
 """
 
 
 class Recognised(Model):
     """
-    What a body was taken for.
+    How a body was read.
     """
 
     model_config = ConfigDict(
@@ -1899,29 +1905,29 @@ class Recognised(Model):
     )
     columns: Annotated[dict[str, str], Field(examples=[{"loss": "val_loss"}])]
     """
-    What each field of the first good row came from: a column or an expression.
+    Where each field of the first valid row came from: a column or an expression.
     """
     decimal: Annotated[str | None, Field(examples=["."])] = None
     """
-    Its decimal mark; null where nothing says which it is, and a comma in a number is refused.
+    The decimal mark; null where nothing says which it is, in which case a comma in a number is refused.
     """
     format: Annotated[str, Field(examples=["text/csv"])]
     """
-    Its media type.
+    Media type of the body.
     """
     mapping: Annotated[str | None, Field(examples=[None])] = None
     """
-    The kept mapping that it was read by; null where none was named.
+    The stored mapping that was used; null where none was named.
     """
     separator: Annotated[str | None, Field(examples=[","])] = None
     """
-    What stands between its cells; null where it has no separators.
+    Separator of the cells; null where the format has none.
     """
 
 
 class RefitLaw(Model):
     """
-    The law that came of a refit.
+    The law that resulted from a refit.
     """
 
     model_config = ConfigDict(
@@ -1933,13 +1939,13 @@ class RefitLaw(Model):
     """
     version: Annotated[int, Field(examples=[1])]
     """
-    Its version within the family.
+    Version of the law within the family.
     """
 
 
 RefitState = TypeAliasType("RefitState", Literal["queued", "running", "succeeded", "failed", "cancelled"])
 """
-Where a refit is in its life.
+State of a refit.
 """
 
 
@@ -1960,7 +1966,7 @@ class RefusedForm(Model):
         Field(examples=["the runs have 2 different values of sparsity, and it needs 3"]),
     ]
     """
-    Why these runs cannot carry it.
+    Why these runs cannot support the form.
     """
 
 
@@ -1974,22 +1980,22 @@ class Rejection(Model):
     )
     detail: Annotated[str, Field(examples=["must be between 1e-12 and 1e12, not -1"])]
     """
-    What is wrong with it.
+    What is wrong with the field.
     """
     field: Annotated[str, Field(examples=["loss"])]
     """
-    The field that is wrong.
+    The invalid field.
     """
     row: Annotated[int, Field(examples=[17], ge=0)]
     """
-    Its place in the submission, from 0: in the array, among the lines that are not blank, among the
+    Position of the row in the submission, from 0: in the array, among the lines that are not blank, or among the
     records below the header.
     """
 
 
 class RepeatedData(Model):
     """
-    How fast repeating data wears out: `D_eff = U + U R (1 - exp(-(D/U - 1) / R))` for `D` above the different data `U`.
+    How fast repeating data wears out: `D_eff = U + U R (1 - exp(-(D/U - 1) / R))` for `D` above the unique data `U`.
     """
 
     model_config = ConfigDict(
@@ -2001,16 +2007,16 @@ class RepeatedData(Model):
     """
     fitted: Annotated[bool, Field(examples=[False])]
     """
-    Whether the runs of the law show it; otherwise it is that of a published law of language models
-    (arXiv 2305.16264).
+    Whether `decay` was fitted on the law's runs; otherwise it is that of a published law of language models (arXiv
+    2305.16264).
     """
     interval: Interval | None = None
     """
-    Its profile interval; null where it was not fitted.
+    Profile interval of `decay`; null where it was not fitted.
     """
     runs: Annotated[int, Field(examples=[12], ge=0)]
     """
-    Runs that repeat their data.
+    Number of runs that repeat data.
     """
 
 
@@ -2042,7 +2048,7 @@ class RivalLaw1(Model):
 
 class RivalLaw2(Model):
     """
-    Counting the mean number of parameters over training.
+    Law that counts the mean number of parameters over training.
     """
 
     model_config = ConfigDict(
@@ -2050,13 +2056,13 @@ class RivalLaw2(Model):
     )
     average_params: AverageParamsCoefficients
     """
-    Counting the mean number of parameters over training.
+    Law that counts the mean number of parameters over training.
     """
 
 
 class RivalLaw3(Model):
     """
-    One capacity at each sparsity.
+    Law with one capacity for each sparsity.
     """
 
     model_config = ConfigDict(
@@ -2064,13 +2070,13 @@ class RivalLaw3(Model):
     )
     levels: LevelCoefficients
     """
-    One capacity at each sparsity.
+    Law with one capacity for each sparsity.
     """
 
 
 class RivalLaw4(Model):
     """
-    Mixtures of experts.
+    Law of mixtures of experts.
     """
 
     model_config = ConfigDict(
@@ -2078,19 +2084,19 @@ class RivalLaw4(Model):
     )
     experts: ExpertCoefficients
     """
-    Mixtures of experts.
+    Law of mixtures of experts.
     """
 
 
 RivalLaw = TypeAliasType("RivalLaw", RivalLaw1 | RivalLaw2 | RivalLaw3 | RivalLaw4)
 """
-The law of a form, in raw units: one of these.
+The law of a form, in raw units: exactly one of these.
 """
 
 
 class RunChanges(Model):
     """
-    What became of the runs from one law to the next.
+    What changed in the runs from one law to the next.
     """
 
     model_config = ConfigDict(
@@ -2098,21 +2104,21 @@ class RunChanges(Model):
     )
     added: Annotated[int, Field(examples=[12])]
     """
-    Runs that the law before did not have.
+    Number of runs that the law before did not have.
     """
     changed: Annotated[int, Field(examples=[0])]
     """
-    Runs of both that were measured otherwise.
+    Number of runs of both laws whose measurements differ.
     """
     removed: Annotated[int, Field(examples=[1])]
     """
-    Runs that the law before had and this has not: deleted, or excluded.
+    Number of runs of the law before that this law does not have, because they were deleted or excluded.
     """
 
 
 class RunsSinceLaw(Model):
     """
-    What became of a family's runs since the law that answers was fitted: what a refit would see that it did not.
+    What changed in a family's runs since the active law was fitted, that is, what a refit would take into account.
     """
 
     model_config = ConfigDict(
@@ -2120,15 +2126,15 @@ class RunsSinceLaw(Model):
     )
     added: Annotated[int, Field(examples=[2])]
     """
-    Runs that came, or were taken in again, since.
+    Number of runs that were added, or included again, since then.
     """
     changed: Annotated[int, Field(examples=[0])]
     """
-    Runs of the law of which a measurement is another now.
+    Number of runs of the law whose measurements differ now.
     """
     removed: Annotated[int, Field(examples=[0])]
     """
-    Runs of the law that were deleted or excluded since.
+    Number of runs of the law that were deleted or excluded since then.
     """
 
 
@@ -2140,7 +2146,7 @@ What a caller may do; each scope includes the ones before it.
 
 class SettlingRun(Model):
     """
-    A run that would help to settle what the runs behind a law leave open.
+    A run that would help to determine what the runs behind a law leave open.
     """
 
     model_config = ConfigDict(
@@ -2162,7 +2168,7 @@ class SettlingRun(Model):
 
 class ShareCost(Model):
     """
-    `(1 - f) + f min(1, (1 - s) / eta)`: nothing is gained below a sparsity of `1 - eta`.
+    `(1 - f) + f min(1, (1 - s) / eta)`: zeros save nothing at sparsities below `1 - eta`.
     """
 
     model_config = ConfigDict(
@@ -2180,13 +2186,13 @@ class ShareCost(Model):
 
 Side = TypeAliasType("Side", Literal["below", "above"])
 """
-On which side of the runs a question lies.
+The side of the runs' range on which a question lies.
 """
 
 
 class SparsityLevel(Model):
     """
-    What the runs at one level of sparsity cover.
+    The range that the runs at one level of sparsity cover.
     """
 
     model_config = ConfigDict(
@@ -2194,11 +2200,11 @@ class SparsityLevel(Model):
     )
     data: Range
     """
-    Range of their data.
+    Range of the runs' data.
     """
     nonzero_params: Range
     """
-    Range of their non-zero parameters.
+    Range of the runs' non-zero parameters.
     """
     runs: Annotated[int, Field(ge=0)]
     """
@@ -2224,7 +2230,7 @@ class StandingLaw(Model):
     """
     version: Annotated[int, Field(examples=[2])]
     """
-    Its version within the family.
+    Version of the law within the family.
     """
 
 
@@ -2238,15 +2244,15 @@ class StandingRuns(Model):
     )
     all: Annotated[int, Field(examples=[52])]
     """
-    All of them.
+    Number of all runs.
     """
     since_law: RunsSinceLaw | None = None
     """
-    What became of them since the law that answers was fitted; null where it was not fitted here, or there is none.
+    What changed in the runs since the active law was fitted; null where it was not fitted here, or there is none.
     """
     used: Annotated[int, Field(examples=[50])]
     """
-    Those that a refit would use: all that are not excluded.
+    Number of runs that a refit would use: all that are not excluded.
     """
 
 
@@ -2266,21 +2272,21 @@ class StartReport(Model):
     )
     evaluations: Annotated[int, Field(ge=0)]
     """
-    Evaluations of the objective and its derivatives that it took.
+    Number of evaluations of the objective and its derivatives.
     """
     objective: float
     """
-    Mean Huber loss that it reached.
+    Mean Huber loss that the start reached.
     """
     termination: Annotated[str, Field(examples=["converged"])]
     """
-    Why it ended: `converged`, `stalled`, `budget` or `stopped`.
+    Why the start ended: `converged`, `stalled`, `budget` or `stopped`.
     """
 
 
 StepCost = TypeAliasType("StepCost", ShareCost | PointsCost)
 """
-What a training step costs at momentary sparsity `s`, relative to a dense step of the same shape.
+What a training step costs while the sparsity is `s`, relative to a dense step of the same shape.
 """
 
 
@@ -2295,7 +2301,7 @@ LeftOutAdditionalProperty = TypeAliasType("LeftOutAdditionalProperty", Annotated
 
 class SubmitRun(Model):
     """
-    A run to submit. Exactly one of `nonzero_params` and `total_params` is given.
+    A run to submit. Give exactly one of `nonzero_params` and `total_params`.
     """
 
     model_config = ConfigDict(
@@ -2307,17 +2313,17 @@ class SubmitRun(Model):
     """
     exclusion_reason: Annotated[str | None, Field(examples=[None])] = None
     """
-    Why fits leave the run out, at most 2,000 characters. A run that is sent without one stays as it
-    is: excluded or not.
+    Why fits should leave the run out, at most 2,000 characters. A run sent without a reason keeps its state,
+    excluded or not.
     """
     external_id: Annotated[str, Field(examples=["sweep-3/run-17"], max_length=200, min_length=1)]
     """
-    The submitter's name of the run, at most 200 characters; sent again it is the same run.
+    The submitter's name of the run, at most 200 characters; a run sent again under this name is the same run.
     """
     flops: Annotated[float | None, Field(examples=[None])] = None
     """
-    FLOPs of the training, where known: held against size and data, with a warning where they are not of one
-    kind, and not stored.
+    FLOPs of the training, where known. They are compared with those that follow from size and data, with a warning
+    if they differ too much, and are not stored.
     """
     loss: Annotated[float, Field(examples=[2.05], ge=1e-12, le=1000000000000.0)]
     """
@@ -2341,7 +2347,7 @@ class SubmitRun(Model):
     """
     start: Start | None = None
     """
-    What the run started from: `scratch` unless said otherwise.
+    What the run started from: `scratch` by default.
     """
     tags: dict[str, str] | None = None
     """
@@ -2353,7 +2359,7 @@ class SubmitRun(Model):
     """
     unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
     """
-    How much of the data is different, where some was seen more than once, in the family's data unit: `data` counts
+    How much of the data is unique, in the family's data unit, where some was seen more than once: `data` counts
     every pass over it.
     """
 
@@ -2366,7 +2372,7 @@ One run or an array of runs.
 
 class SuggestionGrid(Model):
     """
-    Values that may be run.
+    Values that the suggested runs may have.
     """
 
     model_config = ConfigDict(
@@ -2405,7 +2411,7 @@ class SuggestionTarget1(Model):
 
 class SuggestionTarget2(Model):
     """
-    The sparsity that makes the most of a training budget.
+    The best sparsity for a training budget.
     """
 
     model_config = ConfigDict(
@@ -2413,7 +2419,7 @@ class SuggestionTarget2(Model):
     )
     optimal_sparsity: OptimalSparsityTarget
     """
-    The sparsity that makes the most of a training budget.
+    The best sparsity for a training budget.
     """
 
 
@@ -2433,7 +2439,7 @@ class SuggestionTarget3(Model):
 
 class SuggestionTarget4(Model):
     """
-    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    A coefficient of a law of the form `levels` or `experts`, as listed in its `own_coefficients`.
     """
 
     model_config = ConfigDict(
@@ -2441,7 +2447,7 @@ class SuggestionTarget4(Model):
     )
     own_coefficient: OwnCoefficientTarget
     """
-    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    A coefficient of a law of the form `levels` or `experts`, as listed in its `own_coefficients`.
     """
 
 
@@ -2449,7 +2455,7 @@ SuggestionTarget = TypeAliasType(
     "SuggestionTarget", SuggestionTarget1 | SuggestionTarget2 | SuggestionTarget3 | SuggestionTarget4
 )
 """
-The answer whose interval is to be narrowed: one of these.
+The answer whose interval is to be narrowed. Give exactly one of these.
 """
 
 
@@ -2461,7 +2467,7 @@ An answer drawn as SVG.
 
 class TagWeight(Model):
     """
-    What runs with one tag count, relative to runs without it.
+    Weight of the runs with a certain tag, relative to runs without it.
     """
 
     model_config = ConfigDict(
@@ -2473,17 +2479,17 @@ class TagWeight(Model):
     """
     value: Annotated[str, Field(examples=["poor"], max_length=200, min_length=1)]
     """
-    Its value.
+    Value of the tag.
     """
     weight: Annotated[float, Field(examples=[0.5], ge=0.0, le=1000.0)]
     """
-    The weight; 0 leaves the runs out.
+    Weight of these runs; 0 leaves them out.
     """
 
 
 class TargetAnswer(Model):
     """
-    An answer as it stands.
+    An answer as the law gives it now.
     """
 
     model_config = ConfigDict(
@@ -2491,11 +2497,11 @@ class TargetAnswer(Model):
     )
     interval: Interval | None = None
     """
-    Its interval; null where the law has none.
+    Interval of the value; null where the law has none.
     """
     value: float
     """
-    What the law says.
+    Value by the law.
     """
 
 
@@ -2507,7 +2513,7 @@ How far an answer can be trusted.
 
 class UpdateActiveLaw(Model):
     """
-    Which law answers.
+    The choice of the law that answers.
     """
 
     model_config = ConfigDict(
@@ -2515,13 +2521,13 @@ class UpdateActiveLaw(Model):
     )
     version: Annotated[int | None, Field(examples=[1])]
     """
-    The version to pin; null leaves it to the newest fit.
+    The version to pin; null for the newest fit.
     """
 
 
 class UpdateHardwareProfile(Model):
     """
-    Changes to a hardware profile; what is left out stays.
+    Changes to a hardware profile. Fields that are left out keep their values.
     """
 
     model_config = ConfigDict(
@@ -2529,27 +2535,27 @@ class UpdateHardwareProfile(Model):
     )
     cost: StepCost | None = None
     """
-    What a training step costs, as a whole.
+    What a training step costs, replaced as a whole.
     """
     devices: Annotated[int | None, Field(ge=1, le=100000000)] = None
     """
-    Devices that train at once; null for 1.
+    Number of devices that train together; null means 1.
     """
     expert_costs: dict[str, float] | None = None
     """
-    Measured cost of a step by number of experts, all of them.
+    Measured cost of a step, by number of experts, replaced as a whole.
     """
     flops_per_second: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
     """
-    FLOPs of dense work that one device does in a second; null where unknown.
+    FLOPs of dense work per second of one device; null where unknown.
     """
     pattern_costs: dict[str, float] | None = None
     """
-    Measured cost of a step by pattern, all of them.
+    Measured cost of a step, by pattern, replaced as a whole.
     """
     patterns: Annotated[list[str] | None, Field(max_length=50)] = None
     """
-    Structured patterns that the hardware can run, all of them.
+    Structured patterns that the hardware can run, replaced as a whole.
     """
     price_per_hour: Annotated[float | None, Field(gt=0.0, le=1000000000000.0)] = None
     """
@@ -2561,11 +2567,11 @@ class UpdateHardwareProfile(Model):
     """
     storage: StorageFormat | None = None
     """
-    How weights are stored.
+    How weights are stored by default.
     """
     utilisation: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
     """
-    Share of `flops_per_second` that training achieves; null for 1.
+    Share of `flops_per_second` that training achieves; null means 1.
     """
 
 
@@ -2579,17 +2585,17 @@ class UpdateRun(Model):
     )
     excluded: Annotated[bool, Field(examples=[True])]
     """
-    Whether fits leave it out.
+    Whether fits leave the run out.
     """
     exclusion_reason: Annotated[str | None, Field(examples=["diverged after step 180,000"])] = None
     """
-    Why; required with `excluded`, at most 2,000 characters.
+    Why fits leave the run out; required if `excluded` is true, at most 2,000 characters.
     """
 
 
 UploadState = TypeAliasType("UploadState", Literal["queued", "running", "succeeded", "failed"])
 """
-Where an upload is in its life.
+State of an upload.
 """
 
 
@@ -2607,7 +2613,7 @@ What the zeros of a family's models are.
 
 class BorrowedGain(Model):
     """
-    A gain that was borrowed of another family's law.
+    A gain that was borrowed from another family's law.
     """
 
     model_config = ConfigDict(
@@ -2619,21 +2625,21 @@ class BorrowedGain(Model):
     """
     lender: LenderCoefficients
     """
-    The lender's coefficients that make its gain, `((a_s (1-S)^b_s + c_s) / (a_s + c_s))^(-1/b_n)`.
+    The coefficients of the lender that make up the gain, `((a_s (1-S)^b_s + c_s) / (a_s + c_s))^(-1/b_n)`.
     """
     suggestions: list[SettlingRun]
     """
-    The sparse runs that would make the gain this family's own; empty of a law without runs.
+    The sparse runs that would give this family a gain of its own; empty for a law without runs.
     """
     version: Annotated[int, Field(examples=[1])]
     """
-    Version of its law.
+    Version of the lender's law.
     """
 
 
 class CalibrationTotals(Model):
     """
-    What a set of scored forecasts says of the laws that made them.
+    Statistics of a set of scored forecasts.
     """
 
     model_config = ConfigDict(
@@ -2641,20 +2647,20 @@ class CalibrationTotals(Model):
     )
     counted: Annotated[int, Field(examples=[36])]
     """
-    Those of the scored that count below: the run is as planned, and not excluded from fits.
+    Scored forecasts that count below: the run is as planned and not excluded from fits.
     """
     inside: Annotated[int, Field(examples=[33])]
     """
-    How many of the counted had a run inside their prediction interval.
+    How many counted forecasts had their run inside the prediction interval.
     """
     left_out: LeftOut
     """
-    Scored forecasts that are left out, by the first reason that applies.
+    Scored forecasts that were left out, each by the first reason that applies.
     """
     mean_error: Annotated[float | None, Field(examples=[0.003])] = None
     """
-    Mean of `measured - predicted` over the counted: positive where runs are worse than predicted;
-    null where there are none.
+    Mean of `measured - predicted` over the counted forecasts: positive where runs are worse than predicted; null
+    where there are none.
     """
     mean_relative_error: Annotated[float | None, Field(examples=[0.001])] = None
     """
@@ -2662,16 +2668,15 @@ class CalibrationTotals(Model):
     """
     nominal_share: Annotated[float | None, Field(examples=[0.95])] = None
     """
-    What the share should be: the mean level of these prediction intervals; null where there are
-    none.
+    What `share_inside` should be: the mean level of these prediction intervals; null where there are none.
     """
     rms_error: Annotated[float | None, Field(examples=[0.012])] = None
     """
-    Root mean square of the same.
+    Root mean square of `measured - predicted`.
     """
     rms_relative_error: Annotated[float | None, Field(examples=[0.005])] = None
     """
-    Root mean square of the same.
+    Root mean square of `(measured - predicted) / predicted`.
     """
     scored: Annotated[int, Field(examples=[40])]
     """
@@ -2679,19 +2684,19 @@ class CalibrationTotals(Model):
     """
     share_inside: Annotated[float | None, Field(examples=[0.917])] = None
     """
-    `inside` over the counted that have a prediction interval; null where there are none.
+    `inside` divided by the number of counted forecasts that have a prediction interval; null where there are none.
     """
     share_interval: Interval | None = None
     """
-    Exact (Clopper-Pearson) 95 % interval of that share. Where it does not hold `nominal_share`, the
-    prediction intervals are too narrow (share too small) or too wide. It takes the runs as
-    independent of each other; null where there are none.
+    Exact (Clopper-Pearson) 95 % interval of `share_inside`, assuming that the runs are independent. If
+    `nominal_share` lies above it, the prediction intervals are too narrow; if it lies below, they are too wide.
+    Null where no counted forecast has a prediction interval.
     """
 
 
 class Caller(Model):
     """
-    Who sent the request.
+    The sender of a request.
     """
 
     model_config = ConfigDict(
@@ -2699,19 +2704,19 @@ class Caller(Model):
     )
     actor: Annotated[str, Field(examples=["0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3"])]
     """
-    As the audit log names the caller: the id of the key, `oidc:` and the subject of the token, or `anonymous`.
+    Name of the caller in the audit log: the id of the key, `oidc:` and the subject of the token, or `anonymous`.
     """
     expires_at: AwareDatetime | None = None
     """
-    From when on the key or token is refused; null for never.
+    When the key or token expires; null for never.
     """
     families: Annotated[list[str] | None, Field(examples=[None])] = None
     """
-    The only families that the caller may touch; null for all.
+    The only families that the caller may access; null for all.
     """
     kind: CallerKind
     """
-    What the caller is known by.
+    How the caller is identified.
     """
     name: Annotated[str | None, Field(examples=["nightly training"])] = None
     """
@@ -2725,7 +2730,7 @@ class Caller(Model):
 
 class CoefficientIntervals(Model):
     """
-    Interval of each coefficient; null for one that the law does not have, or that its runs do not determine.
+    Interval of each coefficient; null for a coefficient that the law does not have or that its runs do not determine.
     """
 
     model_config = ConfigDict(
@@ -2733,37 +2738,37 @@ class CoefficientIntervals(Model):
     )
     a_d: Interval | None = None
     """
-    Of `a_d`.
+    Interval of `a_d`.
     """
     a_s: Interval | None = None
     """
-    Of `a_s`.
+    Interval of `a_s`.
     """
     b_d: Interval | None = None
     """
-    Of `b_d`.
+    Interval of `b_d`.
     """
     b_n: Interval | None = None
     """
-    Of `b_n`.
+    Interval of `b_n`.
     """
     b_s: Interval | None = None
     """
-    Of `b_s`.
+    Interval of `b_s`.
     """
     c: Interval | None = None
     """
-    Of `c`.
+    Interval of `c`.
     """
     c_s: Interval | None = None
     """
-    Of `c_s`.
+    Interval of `c_s`.
     """
 
 
 class ComparedCoefficient(Model):
     """
-    One coefficient of both laws.
+    One coefficient, by both laws.
     """
 
     model_config = ConfigDict(
@@ -2771,27 +2776,27 @@ class ComparedCoefficient(Model):
     )
     a: float
     """
-    Of the one law.
+    Value by the first law.
     """
     a_interval: Interval | None = None
     """
-    Interval of the one law; null where it has none.
+    Interval by the first law; null where it has none.
     """
     apart: bool | None = None
     """
-    Whether the intervals have no point in common; null where a law has none.
+    Whether the intervals do not overlap; null where a law has none.
     """
     b: float
     """
-    Of the other law.
+    Value by the second law.
     """
     b_interval: Interval | None = None
     """
-    Interval of the other law; null where it has none.
+    Interval by the second law; null where it has none.
     """
     coefficient: Annotated[str, Field(examples=["b_s"])]
     """
-    Its name.
+    Name of the coefficient.
     """
     ratio: float
     """
@@ -2801,7 +2806,7 @@ class ComparedCoefficient(Model):
 
 class ComparedOptimum(Model):
     """
-    Optimal sparsity by both laws.
+    The optimal sparsity for one budget, by both laws.
     """
 
     model_config = ConfigDict(
@@ -2809,23 +2814,23 @@ class ComparedOptimum(Model):
     )
     a: float
     """
-    By the one law.
+    Optimal sparsity by the first law.
     """
     a_interval: Interval | None = None
     """
-    Interval of the one law; null where it has none.
+    Interval by the first law; null where it has none.
     """
     apart: bool | None = None
     """
-    Whether they differ beyond both intervals; null where a law has none.
+    Whether the sparsities differ beyond both intervals; null where a law has none.
     """
     b: float
     """
-    By the other law.
+    Optimal sparsity by the second law.
     """
     b_interval: Interval | None = None
     """
-    Interval of the other law; null where it has none.
+    Interval by the second law; null where it has none.
     """
     compute: float
     """
@@ -2855,14 +2860,14 @@ class Contour(Model):
     """
     chinchilla_ratio: Annotated[float | None, Field(examples=[2.458])] = None
     """
-    Budget over the compute at which a dense model of the same size is compute-optimal: the same
-    at every size. Null, and no points, where a hardware profile makes the best sparsity jump over
-    this one, so that no budget asks for it; where a range of budgets does, its upper end. Null of laws of
-    experts, where it is another one at every size.
+    Budget relative to the compute at which a dense model of the same size is compute-optimal: the same at every
+    size. Where a range of budgets has this optimal sparsity, the upper end of the range. Null, and without points,
+    where a hardware profile makes the best sparsity jump over this one, so that no budget has it. Null for laws of
+    experts, where the ratio differs from size to size.
     """
     interval: Interval | None = None
     """
-    Interval of the ratio, over the resampled laws that have one; null where there are none.
+    Interval of the ratio, over the resampled laws that have such a ratio; null where there are none.
     """
     points: list[Point]
     """
@@ -2888,34 +2893,34 @@ class CreateHardwareProfile(Model):
     """
     devices: Annotated[int | None, Field(examples=[64], ge=1, le=100000000)] = None
     """
-    Devices that train at once, 1 unless said otherwise: days are days of all of them.
+    Number of devices that train together, used to count days; 1 by default.
     """
     expert_costs: Annotated[dict[str, float] | None, Field(examples=[{"64": 1.3, "8": 1.05}])] = None
     """
-    Measured cost of a step by number of experts, relative to a step of a dense model with as many *active*
+    Measured cost of a step, by number of experts, relative to a step of a dense model with as many *active*
     parameters: above 1 where routing costs something. Above 0 and at most 10, for up to 50 numbers of 2 to 65,536
-    experts; for others what the cost at their sparsity says.
+    experts; other numbers have the cost at their sparsity.
     """
     flops_per_second: Annotated[float | None, Field(examples=[1000000000000000.0], ge=1.0, le=1e30)] = None
     """
-    FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
-    achieves. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    FLOPs of dense work per second of one device: the peak if `utilisation` is given, otherwise what training
+    achieves. Used to convert budgets in hours, days and money. Between 1 and 1e30.
     """
     name: Annotated[
         str,
         Field(examples=["my-accelerator"], pattern="^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"),
     ]
     """
-    Lower-case letters, digits and hyphens, at most 64; neither `dense` nor `sparse`.
+    Name of the profile: lower-case letters, digits and hyphens, at most 64; neither `dense` nor `sparse`.
     """
     pattern_costs: Annotated[dict[str, float] | None, Field(examples=[{"2:4": 0.941}])] = None
     """
-    Measured cost of a step by pattern, above 0 and at most 10, from where pruning ends; for a
-    pattern that is left out the cost at its sparsity.
+    Measured cost of a step, by pattern, above 0 and at most 10. It applies from the end of pruning on, or from the
+    `pattern_start` of the family's pruning. Patterns that are left out have the cost at their sparsity.
     """
     patterns: Annotated[list[str] | None, Field(examples=[["2:4"]], max_length=50)] = None
     """
-    Structured patterns `n:m` that the hardware can run; none unless said otherwise.
+    Structured patterns `n:m` that the hardware can run; none by default.
     """
     price_per_hour: Annotated[float | None, Field(examples=[2.0], gt=0.0, le=1000000000000.0)] = None
     """
@@ -2927,11 +2932,11 @@ class CreateHardwareProfile(Model):
     """
     storage: StorageFormat | None = None
     """
-    How weights are stored: `dense` unless said otherwise.
+    How weights are stored by default: `dense` if left out.
     """
     utilisation: Annotated[float | None, Field(examples=[0.4], gt=0.0, le=1.0)] = None
     """
-    Share of `flops_per_second` that training achieves, above 0 and at most 1; 1 unless said otherwise.
+    Share of `flops_per_second` that training achieves, above 0 and at most 1; 1 by default.
     """
 
 
@@ -2945,19 +2950,19 @@ class CreateKey(Model):
     )
     expires_at: AwareDatetime | None = None
     """
-    From when on it is refused; never unless given.
+    When the key expires; never by default.
     """
     families: Annotated[list[str] | None, Field(examples=[["t5-c4"]], max_length=1000, min_length=1)] = None
     """
-    The only families that it may touch, whether they exist yet or not; all unless given.
+    The only families that the key may access, whether they exist yet or not; all by default.
     """
     name: Annotated[str, Field(examples=["nightly training"], max_length=200, min_length=1)]
     """
-    For people: whose key it is; at most 200 characters.
+    Name of the key, for people, such as whose key it is; at most 200 characters.
     """
     scope: Scope
     """
-    What it may do.
+    What the key may do.
     """
 
 
@@ -2975,41 +2980,41 @@ class CreateLaw(Model):
     """
     fitted_at: AwareDatetime | None = None
     """
-    When it was published; now unless said otherwise.
+    When the law was published; by default now.
     """
     form: PublishedForm | None = None
     """
-    What the law says of sparsity: `sparse`; `dense` for nothing; `levels` for one capacity at each sparsity; `experts`
-    for mixtures of experts. `sparse` unless said otherwise.
+    Form of the law, that is, how its loss depends on sparsity: `sparse`, the default; `dense` if it does not;
+    `levels` for one capacity for each sparsity; `experts` for mixtures of experts.
     """
     gain: Borrow | None = None
     """
-    Whose gain a `dense` law borrows, so that it answers questions about sparsity.
+    The family whose gain a `dense` law borrows, so that it can answer questions about sparsity.
     """
     objective: float | None = None
     """
-    Mean Huber loss over its runs, where published.
+    Mean Huber loss over the law's runs, where published.
     """
     own_coefficients: Annotated[
         list[PublishedOwnCoefficient] | None, Field(examples=[None], max_length=1000)
     ] = None
     """
-    The coefficients of the forms `levels` and `experts`, in the place of `coefficients`, as a law shows them: without
-    those of the data where the law says nothing of it. At most 1,000.
+    The coefficients of the forms `levels` and `experts`, in place of `coefficients`, as a law shows them. Those of
+    the data term are left out where the law does not know the effect of data. At most 1,000.
     """
     reference: Annotated[str, Field(examples=["arXiv:2309.08520, table 3"])]
     """
-    Where they stand: a paper, a report; at most 2,000 characters.
+    Source of the coefficients, such as a paper or a report; at most 2,000 characters.
     """
     runs: Annotated[int | None, Field(ge=0)] = None
     """
-    Number of its runs, where published.
+    Number of the law's runs, where published.
     """
 
 
 class CreateOptimalSparsities(Model):
     """
-    Training budgets to make the most of: a list of points, or a grid of sizes and budgets.
+    The training budgets to find the best sparsities for: a list of points, or a grid of sizes and budgets.
     """
 
     model_config = ConfigDict(
@@ -3017,7 +3022,7 @@ class CreateOptimalSparsities(Model):
     )
     bits_per_param: Annotated[int | None, Field(ge=4, le=32)] = None
     """
-    Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise.
+    Bits per value of the weights that `memory_bytes` limits: 4, 8, 16 or 32; 16 by default.
     """
     compute: GridValues | None = None
     """
@@ -3025,7 +3030,7 @@ class CreateOptimalSparsities(Model):
     """
     cost: GridValues | None = None
     """
-    Budgets of a grid in place of `compute`: what the hours cost.
+    Budgets of a grid in place of `compute`: the price of the hours, in the currency of the hardware profile.
     """
     days: GridValues | None = None
     """
@@ -3037,34 +3042,34 @@ class CreateOptimalSparsities(Model):
     """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
-    What a training step costs at points that do not say so: `dense`, `sparse`, or the name of a
+    What a training step costs, for points without their own `flop_mode`: `dense`, `sparse`, or the name of a
     hardware profile.
     """
     intervals: bool | None = True
     """
-    Whether to answer with intervals. Points times resampled laws are limited: with 1,000 of these to 100,000
-    points; and in the mode of a hardware profile, with `unique_data`, and by a law that has no gain of its own, where
-    each law is searched on its own, to 1,000.
+    Whether to answer with intervals. The number of points times the number of resampled laws is limited: with 1,000
+    resamples, to 100,000 points. In the mode of a hardware profile, with `unique_data`, and for a law without a
+    gain of its own, the optimum is searched for each resampled law, and the limit is 1,000 points.
     """
     law_version: int | None = None
     """
-    Version of the law to ask; the active one unless said otherwise.
+    Version of the law to ask; the active one by default.
     """
     max_sparsity: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
     """
-    The highest sparsity of points that do not say so, at least 0 and below 1.
+    The highest sparsity, for points without their own bound; at least 0 and below 1.
     """
     max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
     """
-    The most parameters, zeros included, of points that do not say so; between 1 and 1e22.
+    The most parameters, zeros included, for points without their own bound; between 1 and 1e22.
     """
     memory_bytes: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
     """
-    The most bytes that the weights may take at points that do not say so, between 1 and 1e30.
+    The most bytes that the weights may take, for points without their own bound; between 1 and 1e30.
     """
     nonzero_params: GridValues | None = None
     """
-    Sizes of a grid, in place of `points`. The budgets of the first size come first.
+    Sizes of a grid, in place of `points`. The results list all budgets of the first size first.
     """
     points: Annotated[list[OptimalSparsityPoint] | None, Field(max_length=100000, min_length=1)] = None
     """
@@ -3072,13 +3077,13 @@ class CreateOptimalSparsities(Model):
     """
     storage: StorageFormat | None = None
     """
-    How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
-    said otherwise; as of plans.
+    How the weights that `memory_bytes` limits are stored; by default as in the hardware profile, or else `dense`.
+    The formats are described at plans.
     """
     unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
     """
-    How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
-    again, and teaches less.
+    How much unique data there is for each point, in the family's data unit: training data beyond this amount is
+    seen again, and teaches less.
     """
 
 
@@ -3086,8 +3091,8 @@ class CreatePlan(Model):
     """
     What to plan.
 
-    With `compute` alone the loss is made least; with `target_loss` the cost is, and `compute` beside
-    it is the most that it may be.
+    With `compute` alone the plan has the lowest loss. With `target_loss` it has the lowest cost, and `compute`, if
+    given, is an upper bound on that cost.
     """
 
     model_config = ConfigDict(
@@ -3095,15 +3100,15 @@ class CreatePlan(Model):
     )
     bits_per_param: Annotated[int | None, Field(examples=[16], ge=4, le=32)] = None
     """
-    Bits of a value: 4, 8, 16 or 32; 16 unless said otherwise.
+    Bits per value: 4, 8, 16 or 32; 16 by default.
     """
     compute: Annotated[float | None, Field(examples=[1e21], ge=1.0, le=1e40)] = None
     """
-    The most FLOPs of training and, with `inference_tokens`, of inference; between 1 and 1e40.
+    The most FLOPs of training plus, with `inference_tokens`, inference; between 1 and 1e40.
     """
     cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
     """
-    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     """
     data: Bounds | None = None
     """
@@ -3124,14 +3129,13 @@ class CreatePlan(Model):
     """
     frontier_points: Annotated[int | None, Field(ge=0, le=200)] = 21
     """
-    Points of the trade-off curve, at most.
+    The most points of the trade-off curve.
     """
     inference_tokens: Annotated[float | None, Field(ge=0.0, le=1e30)] = None
     """
-    Tokens (for other models: samples) that the model will serve in its life, each with one
-    forward pass of 2 FLOPs per parameter, whatever the family's `data_unit` and
-    `flops_per_param`: `2 N` where zeros are skipped, `2 N / (1 - S)` in `dense` mode,
-    `2 N h(S) / (1 - S)` by a hardware profile. 0 unless said otherwise.
+    Tokens (for other models: samples) that the model will serve over its lifetime. Each takes one forward pass of 2
+    FLOPs per parameter, whatever the family's `data_unit` and `flops_per_param`: `2 N` where zeros are skipped,
+    `2 N / (1 - S)` in `dense` mode, `2 N h(S) / (1 - S)` with a hardware profile. 0 by default.
     """
     intervals: bool | None = True
     """
@@ -3139,15 +3143,16 @@ class CreatePlan(Model):
     """
     law_version: int | None = None
     """
-    Version of the law to ask; the active one unless said otherwise.
+    Version of the law to ask; the active one by default.
     """
     max_sparsity: Annotated[float | None, Field(ge=0.0, le=0.9999)] = None
     """
-    The highest sparsity: `sparsity.max` as questions have it. Not beside that.
+    The highest sparsity: another name for `sparsity.max`, as in questions. Give only one of the two.
     """
     max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
     """
-    The most parameters, zeros included: `total_params.max` as questions have it. Not beside that.
+    The most parameters, zeros included: another name for `total_params.max`, as in questions. Give only one of the
+    two.
     """
     memory_bytes: Annotated[float | None, Field(examples=[2000000000.0], ge=1.0, le=1e30)] = None
     """
@@ -3155,46 +3160,45 @@ class CreatePlan(Model):
     """
     nonzero_params: Bounds | None = None
     """
-    Bounds on the non-zero parameters, between 1 and 1e18.
+    Bounds on the number of non-zero parameters, between 1 and 1e18.
     """
     patterns: Annotated[list[str] | None, Field(examples=[["2:4"]], max_length=50)] = None
     """
-    The only ways to be sparse, beside being dense: patterns `n:m`, which a hardware profile must
-    list. An empty list leaves dense models.
+    The only sparse models to consider, beside dense ones: patterns `n:m`, which the hardware profile, if one is
+    used, must list. An empty list leaves dense models only.
     """
     sparsity: Bounds | None = None
     """
-    Bounds on the sparsity, between 0 and 0.9999. Where `max` is left out no plan is sparser than
-    the sparsest run behind the law (0.95 where its runs are not known); patterns that are named
-    are not held to that.
+    Bounds on the sparsity, between 0 and 0.9999. Without `max`, no plan is sparser than the sparsest run behind the
+    law (0.95 where its runs are not known); this default does not apply to patterns that are named in `patterns`.
     """
     storage: StorageFormat | None = None
     """
-    How weights are stored: that of the hardware profile, or `dense`, unless said otherwise. Bits
-    per parameter, zeros included, of `b`-bit values at density `x`: `dense` b; `bitmask` b x + 1;
-    `csr` (b + 16) x + 1/32, which are 16-bit columns and a 32-bit pointer for a row of 1,024;
-    `2:4` b/2 + 1. Never more than b: where a format takes more, or is none for the model, the
-    weights count as plain ones. Only patterns have a `2:4` form, so with `memory_bytes` and this
-    storage a plan is by the profile's patterns, or 2:4, where `patterns` is left out.
+    How weights are stored; by default as in the hardware profile, or else `dense`. Bits per parameter, zeros
+    included, with `b`-bit values at density `x`: `dense` b; `bitmask` b x + 1; `csr` (b + 16) x + 1/32, that is,
+    16-bit columns and a 32-bit pointer for each row of 1,024; `2:4` b/2 + 1. Never more than b: where a format
+    would take more, or cannot store the model, the weights count as `dense`. Only patterns can be stored as `2:4`,
+    so with `memory_bytes` and this storage, a plan without `patterns` is restricted to the profile's patterns, or
+    to 2:4 if it has none.
     """
     target_loss: Annotated[float | None, Field(ge=1e-12, le=1000000000000.0)] = None
     """
-    The highest loss, between 1e-12 and 1e12.
+    The highest loss that the plan may have, between 1e-12 and 1e12.
     """
     total_params: Bounds | None = None
     """
-    Bounds on the parameters, zeros included, between 1 and 1e22.
+    Bounds on the number of parameters, zeros included, between 1 and 1e22.
     """
     unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
     """
-    How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
-    is seen again, costs the same and teaches less. As much as is trained on unless said otherwise.
+    How much unique data there is, in the family's data unit, between 1e-6 and 1e30: training data beyond this
+    amount is seen again, costs the same and teaches less. By default all training data is unique.
     """
 
 
 class CreatePredictions(Model):
     """
-    Models whose loss to predict: a list of points, or a grid.
+    The models to predict the losses of: a list of points, or a grid.
     """
 
     model_config = ConfigDict(
@@ -3206,7 +3210,7 @@ class CreatePredictions(Model):
     """
     cost: GridValues | None = None
     """
-    Budgets of a grid in place of `compute`: what the hours cost.
+    Budgets of a grid in place of `compute`: the price of the hours, in the currency of the hardware profile.
     """
     data: GridValues | None = None
     """
@@ -3222,7 +3226,7 @@ class CreatePredictions(Model):
     """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
-    What a training step costs at points with a training cost that do not say so.
+    What a training step costs, for points with a training cost but without their own `flop_mode`.
     """
     intervals: bool | None = True
     """
@@ -3230,15 +3234,15 @@ class CreatePredictions(Model):
     """
     law_version: int | None = None
     """
-    Version of the law to ask; the active one unless said otherwise.
+    Version of the law to ask; the active one by default.
     """
     level: Annotated[str | None, Field(examples=[None])] = None
     """
-    The pattern or recipe of the level of points that do not say so, as of points.
+    The pattern or recipe of the level, for points without their own `level`.
     """
     nonzero_params: GridValues | None = None
     """
-    Sizes of a grid, in place of `points`. The last axis is the fastest: `data` or `compute`.
+    Sizes of a grid, in place of `points`. In the results the last axis, `data` or `compute`, varies fastest.
     """
     points: Annotated[list[PredictionPoint] | None, Field(max_length=100000, min_length=1)] = None
     """
@@ -3250,14 +3254,14 @@ class CreatePredictions(Model):
     """
     unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
     """
-    How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
-    again, and teaches less.
+    How much unique data there is for each point, in the family's data unit: training data beyond this amount is
+    seen again, and teaches less.
     """
 
 
 class DesignInformation(Model):
     """
-    What the expected widths rest on.
+    The data that the expected widths are based on.
     """
 
     model_config = ConfigDict(
@@ -3265,22 +3269,22 @@ class DesignInformation(Model):
     )
     noise: Annotated[float, Field(examples=[0.005])]
     """
-    Standard deviation of their residuals. A new run is taken to scatter as they do, and to count
-    as one run of weight 1.
+    Standard deviation of the residuals of these runs. A new run is assumed to scatter as much, and to count as one
+    run of weight 1.
     """
     residual: Residual
     """
-    What the residuals are.
+    How the residuals are measured.
     """
     runs: Annotated[int, Field(ge=0)]
     """
-    Runs behind the law.
+    Number of runs behind the law.
     """
 
 
 class Estimate(Model):
     """
-    A number that was estimated.
+    An estimated number.
     """
 
     model_config = ConfigDict(
@@ -3288,7 +3292,7 @@ class Estimate(Model):
     )
     interval: Interval | None = None
     """
-    Its interval; null where the law has none.
+    Interval of the number; null if the law has none.
     """
     value: float
     """
@@ -3306,40 +3310,40 @@ class Exchange(Model):
     )
     a_beyond: float | None = None
     """
-    By what factor the farthest quantity of the best model of `a` lies outside its runs; null inside them, and where
-    they are not known.
+    By what factor the farthest quantity of the best model of `a` lies outside its runs; null where all lie inside,
+    and where the runs are not known.
     """
     a_loss: Annotated[float, Field(examples=[2.31])]
     """
-    Least loss of `a` at it.
+    Lowest loss of `a` at this compute.
     """
     b_beyond: float | None = None
     """
-    The same of `b`.
+    By what factor the farthest quantity of the best model of `b` lies outside its runs; null as for `a_beyond`.
     """
     b_loss: Annotated[float, Field(examples=[2.27])]
     """
-    Least loss of `b` at it.
+    Lowest loss of `b` at this compute.
     """
     budget: Budget
     """
-    Training compute of both losses, in every currency that is known.
+    Training compute for both losses, in every currency that is known.
     """
     interval: Interval | None = None
     """
-    Interval of the multiple; null where a law has none. An end of 1e300 says that some of the resampled laws of
-    `a` never reach the loss.
+    Interval of `multiple`; null where a law has no resamples. An end of 1e300 means that some of the resampled laws
+    of `a` never reach the loss of `b`.
     """
     multiple: Annotated[float | None, Field(examples=[1.31])] = None
     """
-    The compute with which `a` reaches the loss of `b`, over this compute: below 1 `b` is the worse recipe, above 1
-    the better one. Null where no compute of `a` reaches it.
+    The compute with which `a` reaches the loss of `b`, relative to this compute: `b` is the worse recipe where it
+    is below 1, and the better one where it is above 1. Null where no compute of `a` reaches the loss of `b`.
     """
 
 
 class Extrapolation(Model):
     """
-    A quantity that lies outside the runs behind the law.
+    A quantity that lies outside the range of the runs behind the law.
     """
 
     model_config = ConfigDict(
@@ -3347,11 +3351,11 @@ class Extrapolation(Model):
     )
     factor: Annotated[float, Field(examples=[11.77])]
     """
-    How many times beyond the limit, at least 1; for a sparsity the ratio of the densities.
+    By which factor the limit is exceeded, at least 1; for a sparsity, the ratio of the densities.
     """
     limit: Annotated[float, Field(examples=[84934656.0])]
     """
-    The end of the runs' range that is passed.
+    The end of the runs' range that is exceeded.
     """
     side: Side
     """
@@ -3365,7 +3369,7 @@ class Extrapolation(Model):
 
 class FamilyStanding(Model):
     """
-    How a family stands: the data of an event of type `family`.
+    State of a family: the data of an event of type `family`.
     """
 
     model_config = ConfigDict(
@@ -3381,8 +3385,8 @@ class FamilyStanding(Model):
     """
     newest_law: Annotated[int | None, Field(examples=[2])] = None
     """
-    The newest version of its laws, which need not answer: another may be pinned, and a what-if answers only where it is
-    asked for. Null where there is none.
+    The newest version of the family's laws; null where there is none. It is not always the law that answers:
+    another law may be pinned, and a what-if only answers where its version is asked for.
     """
     pinned: bool
     """
@@ -3390,11 +3394,11 @@ class FamilyStanding(Model):
     """
     runs: StandingRuns
     """
-    Its runs.
+    How many runs the family has.
     """
     updated_at: AwareDatetime
     """
-    When its settings last changed.
+    When the family's settings last changed.
     """
 
 
@@ -3408,7 +3412,7 @@ class Gain(Model):
     )
     gain: Annotated[float, Field(examples=[1.586])]
     """
-    Size of the dense model of equal loss on the same data, over the non-zero parameters.
+    Size of the dense model of equal loss on the same data, relative to the non-zero parameters.
     """
     interval: Interval | None = None
     """
@@ -3416,7 +3420,7 @@ class Gain(Model):
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -3424,7 +3428,7 @@ class Gain(Model):
     """
     total_params_gain: Annotated[float, Field(examples=[0.793])]
     """
-    The same over all parameters, zeros included: `(1 - sparsity) gain`.
+    The same size relative to all parameters, zeros included: `(1 - sparsity) gain`.
     """
 
 
@@ -3446,24 +3450,24 @@ class HardwareProfile(Model):
     """
     devices: Annotated[int | None, Field(examples=[64], ge=1, le=100000000)] = None
     """
-    Devices that train at once, null for 1: days are days of all of them.
+    Number of devices that train together, used to count days; null means 1.
     """
     expert_costs: Annotated[dict[str, float], Field(examples=[{"64": 1.3, "8": 1.05}])]
     """
-    Measured cost of a step by number of experts, relative to a dense model of as many active parameters.
+    Measured cost of a step, by number of experts, relative to a dense model with as many active parameters.
     """
     flops_per_second: Annotated[float | None, Field(examples=[1000000000000000.0], ge=1.0, le=1e30)] = None
     """
-    FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
-    achieves; null where unknown. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    FLOPs of dense work per second of one device: the peak if `utilisation` is given, otherwise what training
+    achieves; null where unknown. Used to convert budgets in hours, days and money. Between 1 and 1e30.
     """
     name: Annotated[str, Field(examples=["example-block-sparse"])]
     """
-    Its name in URLs and in a `flop_mode`.
+    Name of the profile in URLs and as a `flop_mode`.
     """
     pattern_costs: Annotated[dict[str, float], Field(examples=[{"2:4": 0.941}])]
     """
-    Measured cost of a step by pattern.
+    Measured cost of a step, by pattern.
     """
     patterns: Annotated[list[str], Field(examples=[["2:4"]])]
     """
@@ -3479,15 +3483,15 @@ class HardwareProfile(Model):
     """
     storage: StorageFormat
     """
-    How weights are stored.
+    How weights are stored by default.
     """
     updated_at: AwareDatetime
     """
-    When it last changed.
+    When the profile last changed.
     """
     utilisation: Annotated[float | None, Field(examples=[0.4], gt=0.0, le=1.0)] = None
     """
-    Share of `flops_per_second` that training achieves, above 0 and at most 1; null for 1.
+    Share of `flops_per_second` that training achieves, above 0 and at most 1; null means 1.
     """
 
 
@@ -3501,7 +3505,7 @@ class HardwareProfileList(Model):
     )
     items: list[HardwareProfile]
     """
-    Newest first.
+    The profiles, newest first.
     """
     next_cursor: str | None = None
     """
@@ -3527,11 +3531,11 @@ class Identification(Model):
     """
     open: Annotated[list[str], Field(examples=[[]])]
     """
-    The coefficients that they do not determine one by one; these are null.
+    The coefficients that the runs do not determine individually; their values are null.
     """
     rank: Annotated[int, Field(examples=[7], ge=0)]
     """
-    How many combinations of them the runs tell apart.
+    How many independent combinations of the coefficients the runs determine.
     """
     runs: Annotated[int, Field(examples=[48], ge=0)]
     """
@@ -3539,7 +3543,7 @@ class Identification(Model):
     """
     suggestions: Annotated[list[SettlingRun], Field(examples=[[]])]
     """
-    The cheapest runs that settle it.
+    The cheapest runs that would determine the missing coefficients.
     """
 
 
@@ -3553,39 +3557,39 @@ class Key(Model):
     )
     created_at: AwareDatetime
     """
-    When it was created.
+    When the key was created.
     """
     created_by: Annotated[str, Field(examples=["cli"])]
     """
-    Who created it: `cli`, the id of a key, or `oidc:` and the subject of a token.
+    Who created the key: `cli`, the id of a key, or `oidc:` and the subject of a token.
     """
     expires_at: AwareDatetime | None = None
     """
-    From when on it is refused; null for never.
+    When the key expires; null for never.
     """
     families: Annotated[list[str] | None, Field(examples=[["t5-c4"]])] = None
     """
-    The only families that it may touch; null for all.
+    The only families that the key may access; null for all.
     """
     id: UUID
     """
-    Its id, which is also the public part of the key.
+    Id of the key, which is also its public part.
     """
     last_used_at: AwareDatetime | None = None
     """
-    When it was last used, as of about a minute ago; null for never.
+    When the key was last used, to within about a minute; null for never.
     """
     name: Annotated[str, Field(examples=["nightly training"])]
     """
-    For people.
+    Name of the key, for people.
     """
     revoked_at: AwareDatetime | None = None
     """
-    When it was revoked; null while it is not.
+    When the key was revoked; null if it was not.
     """
     scope: Scope
     """
-    What it may do.
+    What the key may do.
     """
 
 
@@ -3599,7 +3603,7 @@ class KeyList(Model):
     )
     items: list[Key]
     """
-    Newest first; those that are not valid any more are among them.
+    The keys, newest first, including those that are no longer valid.
     """
     next_cursor: str | None = None
     """
@@ -3617,13 +3621,13 @@ class LawChanges(Model):
     )
     options: list[OptionChange]
     """
-    The options of the fit, and the settings of the family that laws keep, which were others. Of options only where
+    The options of the fit, and the family settings stored with laws, that differ. Options are only compared where
     both laws were fitted here.
     """
     runs: RunChanges | None = None
     """
-    What became of the runs. Null where one of the laws was published, or does not know its runs, and where all laws of
-    the page together have more of them to look at than `--max-compared-runs` of the service.
+    What changed in the runs. Null where one of the laws was published or does not know its runs, and for the older
+    laws of a page once the runs to compare exceed `--max-compared-runs` of the service in total.
     """
     since: Annotated[int, Field(examples=[1])]
     """
@@ -3641,11 +3645,11 @@ class LawRef(Model):
     )
     data_digest: str | None = None
     """
-    Digest of the runs that it was fitted on; null for a published law.
+    Digest of the runs that the law was fitted on; null for a published law.
     """
     fitted_at: AwareDatetime
     """
-    When it was fitted, or published.
+    When the law was fitted or published.
     """
     id: UUID
     """
@@ -3653,7 +3657,7 @@ class LawRef(Model):
     """
     source: LawSource
     """
-    Whether it was fitted here or published elsewhere.
+    Whether the law was fitted here or published elsewhere.
     """
     version: Annotated[int, Field(examples=[1])]
     """
@@ -3681,7 +3685,7 @@ class Objective(Model):
 
 class PatternReport(Model):
     """
-    What a structured pattern is worth, measured by its runs.
+    What a structured pattern is worth, measured on its runs.
     """
 
     model_config = ConfigDict(
@@ -3689,33 +3693,33 @@ class PatternReport(Model):
     )
     effective_sparsity: Estimate
     """
-    Unstructured sparsity that explains its runs best, all coefficients of the law held.
+    Unstructured sparsity that explains the pattern's runs best, with all coefficients of the law held fixed.
     """
     gain: Estimate | None = None
     """
-    Gain at the effective sparsity; null where the law does not know what size does.
+    Gain at the effective sparsity; null where the law does not know the effect of size.
     """
     nominal_sparsity: Annotated[float, Field(examples=[0.5])]
     """
-    Fraction of zeros that it prescribes.
+    Fraction of zeros that the pattern prescribes.
     """
     pattern: Annotated[str, Field(examples=["2:4"])]
     """
-    Its name.
+    Name of the pattern.
     """
     runs: Annotated[int, Field(ge=0)]
     """
-    Number of its runs.
+    Number of runs with the pattern.
     """
     unstructured_gain: float | None = None
     """
-    Gain of unstructured sparsity equal to the nominal one.
+    Gain of unstructured sparsity at the nominal sparsity of the pattern.
     """
 
 
 class PlanAssumptions(Model):
     """
-    What a plan assumed.
+    What a plan assumed where the request left it open.
     """
 
     model_config = ConfigDict(
@@ -3723,7 +3727,7 @@ class PlanAssumptions(Model):
     )
     bits_per_param: Annotated[int, Field(examples=[16], ge=0)]
     """
-    Bits of a value.
+    Bits per value.
     """
     max_sparsity: Annotated[float, Field(examples=[0.875])]
     """
@@ -3753,7 +3757,7 @@ class PreviewRun(Model):
     """
     exclusion_reason: Annotated[str | None, Field(examples=[None])] = None
     """
-    Why fits leave the run out.
+    Why fits leave the run out; null where they do not.
     """
     external_id: Annotated[str, Field(examples=["sweep-3/run-17"])]
     """
@@ -3773,7 +3777,7 @@ class PreviewRun(Model):
     """
     row: Annotated[int, Field(examples=[0], ge=0)]
     """
-    Its place in the submission, from 0.
+    Position of the run in the submission, from 0.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -3799,37 +3803,37 @@ class Problem(Model):
     )
     detail: Annotated[str, Field(examples=["sparsity must be at least 0 and below 1, not 1.5"])]
     """
-    What is the matter this time.
+    What is wrong in this case.
     """
     errors: list[FieldError] | None = None
     """
-    The fields that are wrong, where there are any.
+    The fields that are wrong; absent if none are.
     """
     missing: list[Missing] | None = None
     """
-    What the runs behind the law have too few of, where that is the problem.
+    What the runs behind the law have too few of; absent for other problems.
     """
     status: Annotated[int, Field(examples=[422], ge=0)]
     """
-    The HTTP status.
+    The HTTP status code.
     """
     suggestions: list[SettlingRun] | None = None
     """
-    The cheapest runs that would settle it, where that is the problem.
+    The cheapest runs that would settle the question; absent for other problems.
     """
     title: Annotated[str, Field(examples=["Some fields are not valid"])]
     """
-    What kind of problem it is.
+    The kind of problem, in words.
     """
     type: Annotated[str, Field(examples=["/problems/invalid"])]
     """
-    URI reference of the kind of problem; it leads to its description.
+    URI reference that identifies the kind of problem; it leads to a description.
     """
 
 
 class Readiness(Model):
     """
-    How ready the service is.
+    How ready the service is to answer.
     """
 
     model_config = ConfigDict(
@@ -3837,23 +3841,23 @@ class Readiness(Model):
     )
     claims_refits: Annotated[bool, Field(examples=[True])]
     """
-    Whether a worker can claim a refit. Where none can, as in a database that is read only, what is asked for waits.
+    Whether a worker can claim a refit. If not, for example in a read-only database, requested refits wait.
     """
     follows_announcements: Annotated[bool, Field(examples=[True])]
     """
-    Whether the service hears at once which law answers for a family, and which keys are valid.
-    While it does not, it looks laws up for every question: the answers are the same, and slower. A
-    revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
+    Whether the service is notified at once when another law answers for a family or the valid keys change. While it
+    is not, it looks up laws for every question: the answers are the same, but slower. A revoked key is then only
+    refused once the keys are read again, every `--key-refresh-ms`.
     """
     read_replica: ReplicaState | None = None
     """
-    Whether reads are answered by the replica of the database; null where none is configured. While it is
-    not used the primary answers them.
+    Whether reads are answered by the replica of the database; null where none is configured. While the replica is
+    not used, the primary answers them.
     """
     status: Annotated[str, Field(examples=["ready"])]
     """
-    `ready`; `degraded` where requests are answered and no refit can be claimed, or the replica of the database
-    that should answer reads does not.
+    `ready`, or `degraded`: requests are answered, but no refit can be claimed, or the replica of the database does
+    not answer reads as it should.
     """
     version: Annotated[str, Field(examples=["0.1.0"])]
     """
@@ -3863,7 +3867,7 @@ class Readiness(Model):
 
 class Recipe(Model):
     """
-    One of the recipes.
+    One of the two recipes.
     """
 
     model_config = ConfigDict(
@@ -3871,31 +3875,31 @@ class Recipe(Model):
     )
     cost_multiplier: Annotated[float, Field(examples=[2.125])]
     """
-    FLOPs of training relative to a dense model of as many non-zero parameters and as much data.
+    FLOPs of training relative to a dense model with as many non-zero parameters and as much data.
     """
     family: Annotated[str, Field(examples=["t5-c4"])]
     """
-    Its family.
+    Name of the family.
     """
     given: bool
     """
-    Whether the sparsity was asked for; else it is that of all runs, or the best one.
+    Whether the request gave the sparsity. Otherwise it is the sparsity of all runs, or the best one.
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the recipe's losses were computed from.
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     pattern: Annotated[str | None, Field(examples=[None])] = None
     """
-    Their pattern; null where their zeros lie anywhere, or there are none.
+    Pattern of the zeros; null where zeros may lie anywhere, or there are none.
     """
     sparsity: Annotated[float, Field(examples=[0.75])]
     """
-    Sparsity of its models.
+    Sparsity of the models.
     """
 
 
@@ -3909,7 +3913,7 @@ class RecipeCrossing(Model):
     )
     better_above: RecipeSide
     """
-    Which recipe is better above it.
+    Which recipe is better above this compute.
     """
     compute: Annotated[float, Field(examples=[3e19])]
     """
@@ -3919,7 +3923,7 @@ class RecipeCrossing(Model):
 
 class Rival(Model):
     """
-    One form among others.
+    One of the forms that were fitted.
     """
 
     model_config = ConfigDict(
@@ -3931,7 +3935,7 @@ class Rival(Model):
     """
     excess: Interval | None = None
     """
-    Interval of how much it is above the error of the law's own form.
+    Interval of the difference between this `holdout_error` and that of the law's own form.
     """
     form: LawForm
     """
@@ -3940,19 +3944,19 @@ class Rival(Model):
     holdout_error: Annotated[float | None, Field(examples=[0.0091])] = None
     """
     Root of the mean squared residual of the predictions, in the unit of the objective's residual; null where the
-    runs allow none.
+    runs allow no predictions.
     """
     interval: Interval | None = None
     """
-    Its interval, by resampling the runs that were predicted.
+    Interval of `holdout_error`, from resampling the runs that were predicted.
     """
     law: RivalLaw
     """
-    Its law.
+    The law of this form.
     """
     no_worse: Annotated[bool, Field(examples=[True])]
     """
-    Whether it predicts no worse than the law's own form, as far as these predictions tell.
+    Whether this form predicts no worse than the law's own form, as far as these predictions tell.
     """
     objective: Annotated[float, Field(examples=[4.880117e-06])]
     """
@@ -3962,7 +3966,7 @@ class Rival(Model):
 
 class Rivals(Model):
     """
-    Forms of the law that were fitted on the same runs and judged by how they predict runs that were held out.
+    Forms of the law that were fitted on the same runs and ranked by how well they predict held-out runs.
     """
 
     model_config = ConfigDict(
@@ -3970,19 +3974,20 @@ class Rivals(Model):
     )
     forms: list[Rival]
     """
-    The forms, the one that predicts best first.
+    The forms, the one with the best predictions first.
     """
     predictions: Annotated[int, Field(examples=[240], ge=0)]
     """
-    Predictions of the other runs, the same for all forms.
+    Number of predictions of held-out runs, the same for all forms.
     """
     refused: list[RefusedForm]
     """
-    Forms that these runs cannot carry.
+    The forms that these runs cannot support.
     """
     rounds: Annotated[int, Field(examples=[16], ge=0)]
     """
-    Laws that were fitted on the runs below a limit of size, data or their product.
+    Number of rounds, in each of which all forms were fitted on the runs below a limit of size, data or their
+    product.
     """
 
 
@@ -3996,7 +4001,8 @@ class Run(Model):
     )
     active_params: Annotated[float | None, Field(examples=[42467328.0])] = None
     """
-    The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    otherwise.
     """
     created_at: AwareDatetime
     """
@@ -4012,7 +4018,7 @@ class Run(Model):
     """
     exclusion_reason: str | None = None
     """
-    Why they do.
+    Why fits leave the run out; null where they do not.
     """
     external_id: Annotated[str, Field(examples=["sweep-3/run-17"])]
     """
@@ -4020,7 +4026,7 @@ class Run(Model):
     """
     id: UUID
     """
-    Id of the run here.
+    Id of the run in this service.
     """
     loss: Annotated[float, Field(examples=[2.05])]
     """
@@ -4056,7 +4062,7 @@ class Run(Model):
     """
     unique_data: Annotated[float | None, Field(examples=[None])] = None
     """
-    How much of the data is different, where some was seen more than once; null where unknown.
+    How much of the data is unique, where some was seen more than once; null where unknown.
     """
     updated_at: AwareDatetime
     """
@@ -4074,7 +4080,7 @@ class RunList(Model):
     )
     items: list[Run]
     """
-    Newest first.
+    The runs, newest first.
     """
     next_cursor: str | None = None
     """
@@ -4092,11 +4098,11 @@ class SubmissionPreview(Model):
     )
     errors: list[ErrorKind]
     """
-    What is wrong with rows, each kind once.
+    The errors, each kind once.
     """
     runs: list[PreviewRun]
     """
-    The first runs.
+    The first runs that would be stored.
     """
 
 
@@ -4110,24 +4116,25 @@ class SuggestedRun(Model):
     )
     compute: float
     """
-    Its training cost in FLOPs.
+    Training cost in FLOPs.
     """
     data: float
     """
-    Data to see in training.
+    Data to be seen in training.
     """
     expected_width_ratio: Annotated[float, Field(examples=[0.8])]
     """
-    Width of the answer's interval after it, and after the suggestions before it, over the width
-    now. Of an alternative, after it alone.
+    Expected width of the answer's interval after this run and the suggestions listed before it, relative to the
+    width now. For an alternative, after this run alone.
     """
     extrapolation: list[Extrapolation]
     """
-    Its quantities that lie outside the runs behind the law: there the law's form is a conjecture.
+    The quantities of the run that lie outside the runs behind the law, where the law's form is a conjecture.
     """
     level: str | None = None
     """
-    The name of its level, where a law of the form `levels` tells runs of one sparsity apart.
+    The name of the level, where a law of the form `levels` tells runs of the same sparsity apart. Left out
+    otherwise.
     """
     nonzero_params: float
     """
@@ -4145,7 +4152,7 @@ class SuggestedRun(Model):
 
 class SuggestionRequest(Model):
     """
-    What to narrow, and what may be run for it.
+    The answer to narrow, and the runs that may be made for it.
     """
 
     model_config = ConfigDict(
@@ -4157,17 +4164,17 @@ class SuggestionRequest(Model):
     """
     flop_mode: str | None = "dense"
     """
-    What a training step of these runs costs: `dense`, `sparse`, or the name of a hardware profile.
+    What a training step of the suggested runs costs: `dense`, `sparse`, or the name of a hardware profile.
     """
     grid: SuggestionGrid | None = None
     """
-    Values that may be run; those that are left out are the levels of the law's runs (12 from the
-    smallest to the largest where there are more) and one step beyond at each end, but no sparsity
-    below 0. At most 20,000 runs in all.
+    Values that the suggested runs may have. For a quantity that is left out these are the levels of the law's runs
+    (12 of them, from the smallest to the largest, where there are more) and one step beyond each end, but no
+    sparsity below 0. At most 20,000 runs in all.
     """
     law_version: int | None = None
     """
-    Version of the law to ask; the active one unless said otherwise.
+    Version of the law to ask; the active one by default.
     """
     runs: Annotated[int | None, Field(ge=1, le=20)] = 1
     """
@@ -4189,17 +4196,17 @@ class Trust(Model):
     )
     because: Annotated[list[str], Field(examples=[["not_checked"]])]
     """
-    Codes of what speaks against it; empty where the level is `good`.
+    Codes of the reasons against trusting it; empty if the level is `good`.
     """
     level: TrustLevel
     """
-    The word.
+    How far the answer can be trusted, in one word.
     """
 
 
 class UpdateFamily(Model):
     """
-    Changes to a family; what is left out stays.
+    Changes to a family. Fields that are left out keep their values.
     """
 
     model_config = ConfigDict(
@@ -4207,20 +4214,19 @@ class UpdateFamily(Model):
     )
     data_unit: str | None = None
     """
-    What `data` counts; only while the family has neither runs nor laws.
+    What `data` counts; can only change while the family has neither runs nor laws.
     """
     description: str | None = None
     """
-    For people; at most 2,000 characters.
+    Free-text description; at most 2,000 characters.
     """
     experts: Experts | None = None
     """
-    The mixtures of experts that can be deployed, all of them; null where none are said. Laws that exist keep
-    theirs.
+    The mixtures of experts that can be deployed, replaced as a whole; null for none. Existing laws keep theirs.
     """
     flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = None
     """
-    FLOPs per parameter and data unit in training; laws that exist keep theirs.
+    FLOPs per parameter and data unit in training; existing laws keep their value.
     """
     objective: Objective | None = None
     """
@@ -4228,7 +4234,7 @@ class UpdateFamily(Model):
     """
     pruning: PruningSchedule | None = None
     """
-    When zeros come in during training, as a whole; laws that exist keep theirs.
+    When zeros are introduced during training, replaced as a whole; existing laws keep their schedule.
     """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
@@ -4236,7 +4242,7 @@ class UpdateFamily(Model):
     """
     zeros: Zeros | None = None
     """
-    What the zeros of its models are; laws that exist keep theirs.
+    What the zeros of the family's models are; existing laws keep their value.
     """
 
 
@@ -4250,15 +4256,15 @@ class Warning(Model):
     )
     code: Annotated[str, Field(examples=["interpolated"])]
     """
-    Stable code.
+    Stable code of the warning.
     """
     detail: Annotated[str, Field(examples=["no run has a sparsity between 0.5 and 0.75"])]
     """
-    A sentence.
+    The warning as a sentence.
     """
     of: WarningOf
     """
-    Whether it is about this answer, or a standing remark on the law that comes with all of its answers.
+    Whether it concerns this answer, or is a standing remark on the law that comes with all of its answers.
     """
 
 
@@ -4272,11 +4278,11 @@ class CalibrationMonth(Model):
     )
     alone: CalibrationTotals
     """
-    Of this month alone.
+    Statistics of this month alone.
     """
     cumulative: CalibrationTotals
     """
-    Of this month and all before it, those before the first that is shown too.
+    Statistics of this month and all months before it, including those that are no longer shown.
     """
     month: Annotated[date, Field(examples=["2026-03-01"])]
     """
@@ -4294,29 +4300,29 @@ class CommonRuns(Model):
     )
     a: float
     """
-    Mean Huber loss of the one law.
+    Mean Huber loss of the first law.
     """
     b: float
     """
-    Mean Huber loss of the other law.
+    Mean Huber loss of the second law.
     """
     data_digest: str
     """
-    Their digest.
+    Digest of these runs.
     """
     objective: Objective
     """
-    What is compared: the family's objective.
+    The objective that is compared: that of the family.
     """
     runs: Annotated[int, Field(examples=[48], ge=0)]
     """
-    Number of runs: those that a refit without options would use now.
+    Number of runs that a refit without options would use now.
     """
 
 
 class ComparedLaw(Model):
     """
-    A law that is compared.
+    One of the two laws.
     """
 
     model_config = ConfigDict(
@@ -4324,34 +4330,34 @@ class ComparedLaw(Model):
     )
     coefficients: LawCoefficients
     """
-    Its coefficients.
+    Coefficients of the law.
     """
     law: LawRef
     """
-    Which law.
+    The law.
     """
     objective: float | None = None
     """
-    Mean Huber loss over its own runs, where known.
+    Mean Huber loss over the law's own runs, where known.
     """
     runs: Annotated[int | None, Field(ge=0)] = None
     """
-    Number of its own runs, where known.
+    Number of the law's own runs, where known.
     """
     trust: Trust
     """
-    How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
-    gives has a word of its own.
+    How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    answer of the law has a rating of its own.
     """
     warnings: list[Warning]
     """
-    What its runs cannot tell.
+    What the law's runs cannot tell.
     """
 
 
 class Contours(Model):
     """
-    Lines of equal optimal sparsity in (N, C).
+    Lines of equal optimal sparsity, by number of non-zero parameters N and compute C.
     """
 
     model_config = ConfigDict(
@@ -4359,7 +4365,7 @@ class Contours(Model):
     )
     chinchilla: ChinchillaLine
     """
-    Where a dense model of each size is compute-optimal.
+    The line on which a dense model of each size is compute-optimal.
     """
     flop_mode: Annotated[str, Field(examples=["sparse"])]
     """
@@ -4367,19 +4373,19 @@ class Contours(Model):
     """
     law: LawRef
     """
-    The law that they were computed from.
+    The law that the lines were computed from.
     """
     lines: list[Contour]
     """
-    A line for each sparsity, in the order that was asked.
+    A line for each sparsity, in the order of the request.
     """
     trust: Trust
     """
-    How far the law behind them can be trusted.
+    How far the law behind the lines can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting them.
+    What to know before trusting the lines.
     """
 
 
@@ -4393,36 +4399,36 @@ class CreateFamily(Model):
     )
     data_unit: Annotated[str | None, Field(examples=["tokens"])] = "tokens"
     """
-    What `data` counts: `tokens` unless said otherwise.
+    What `data` counts: `tokens` by default.
     """
     description: Annotated[str | None, Field(max_length=2000)] = None
     """
-    For people; at most 2,000 characters.
+    Free-text description; at most 2,000 characters.
     """
     experts: Experts | None = None
     """
-    The mixtures of experts that can be deployed; belongs to `zeros` `experts`.
+    The mixtures of experts that can be deployed; only if `zeros` is `experts`.
     """
     flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = None
     """
-    FLOPs per parameter and data unit in training: unless said otherwise 6, for one forward and backward pass,
-    times `tokens_per_data_unit` where that is known. Not below `tokens_per_data_unit`.
+    FLOPs per parameter and data unit in training: by default 6, for one forward and backward pass, times
+    `tokens_per_data_unit` where that is known. At least `tokens_per_data_unit`.
     """
     name: Annotated[
         str,
         Field(examples=["my-models"], pattern="^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"),
     ]
     """
-    Lower-case letters, digits and hyphens, at most 64.
+    Name of the family: lower-case letters, digits and hyphens, at most 64.
     """
     objective: Objective | None = None
     """
-    What refits minimise: `log` with delta `auto`.
+    What refits minimise: by default `log` with delta `auto`.
     """
     pruning: PruningSchedule | None = None
     """
-    When zeros come in during training: from 25 % to 75 % of it with exponent 3, and with `zeros` `experts` from
-    the first step on.
+    When zeros are introduced during training: by default from 25 % to 75 % of it with exponent 3, or from the first
+    step on if `zeros` is `experts`.
     """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
@@ -4430,14 +4436,14 @@ class CreateFamily(Model):
     """
     zeros: Zeros | None = None
     """
-    What the zeros of its models are: `weights` unless said otherwise. With `experts`, `nonzero_params` are what a
-    token passes, and `sparsity` is the share of the parameters that it does not.
+    What the zeros of the family's models are: `weights` by default. With `experts`, `nonzero_params` counts the
+    parameters that a token passes, and `sparsity` is the share of the parameters that it does not pass.
     """
 
 
 class CreateRefit(Model):
     """
-    How to fit; what is left out has its default.
+    How to fit. Options that are left out have their defaults.
     """
 
     model_config = ConfigDict(
@@ -4445,84 +4451,83 @@ class CreateRefit(Model):
     )
     bootstrap: Annotated[int | None, Field(ge=0, le=10000)] = 1000
     """
-    Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for a law
-    without intervals, else between 100 and 10,000.
+    Number of bootstrap resamples, from which all intervals are computed: 1000 by default. 0 for a law without
+    intervals, otherwise between 100 and 10,000.
     """
     cluster: Annotated[str | None, Field(examples=["training"], max_length=200, min_length=1)] = None
     """
-    Key of a tag that says which runs share what they are off by, such as the training, the sweep or the team that
-    they are of: runs with the same value are resampled together. Each run is drawn by itself unless said otherwise.
+    Key of a tag that groups runs with common errors, such as the training, the sweep or the team that they belong
+    to: runs with the same value are resampled together. By default each run is drawn on its own.
     """
     confidence: Annotated[float | None, Field(ge=0.5, le=0.999)] = 0.95
     """
-    Nominal coverage of the intervals: 0.95 unless said otherwise.
+    Nominal coverage of the intervals: 0.95 by default.
     """
     constraint: Constraint | None = None
     """
-    A condition to keep; none unless said otherwise.
+    A condition that the fit has to satisfy; none by default.
     """
     delta: Delta | None = None
     """
-    Delta of the objective, where `objective` does not say it: `auto` or a number. Options that a refit or a law shows
-    are taken as they are: there it is the number that was used, and beside an objective whose delta is `auto` it
-    does not hold delta.
+    Delta of the objective, where `objective` does not give it: `auto` or a number. The options that a refit or a
+    law shows can be sent back unchanged: in them `delta` is the number that was used, and beside an objective whose
+    delta is `auto` it does not fix delta.
     """
     fixed: FixedCoefficients | None = None
     """
-    Coefficients to hold: `{"c": 0.65}` pins the irreducible loss.
+    Coefficients to hold fixed: `{"c": 0.65}` fixes the irreducible loss.
     """
     form: LawForm | None = None
     """
-    What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
-    `gain` is given; `average_params` for counting the mean number of parameters over training; `levels` for one
-    capacity at each sparsity and nothing between them; `experts` for mixtures of experts.
+    Form of the law, that is, how the loss depends on sparsity: `sparse` by default; `dense` for runs without zeros,
+    and by default where `gain` is given; `average_params` counts the mean number of parameters over training;
+    `levels` has one capacity for each sparsity and says nothing between them; `experts` is for mixtures of experts.
     """
     forms: Forms | None = None
     """
-    `all` fits every form that the runs can carry beside this one and ranks them by how they predict runs that were
-    held out: `rivals` of the law.
+    `all` also fits every other form that the runs can support, and ranks them by how well they predict held-out
+    runs: see `rivals` of the law.
     """
     gain: Borrow | None = None
     """
-    The gain of another family's law, for runs of which none has zeros.
+    The gain of another family's law, for a family that has no runs with zeros.
     """
     holdout: list[Holdout] | None = None
     """
-    Which runs to leave out in turn: all four kinds unless said otherwise; none with `[]`.
+    Which runs to leave out in turn for validation: all four kinds by default, none with `[]`.
     """
     levels: Annotated[str | None, Field(examples=[None], pattern="^(pattern|tag:.+)$")] = None
     """
-    What tells runs of one sparsity apart for the form `levels`: `pattern` gives each structured pattern, whose runs are
-    then among those of the law, a capacity of its own; `tag:recipe` each value of the tag `recipe`. Levels with fewer
-    than three runs are left out, and a warning of the law names them.
+    How the form `levels` tells runs of the same sparsity apart: with `pattern` each structured pattern has a
+    capacity of its own, and runs with patterns are included in the fit; with `tag:recipe` each value of the tag
+    `recipe` has one. Levels with fewer than three runs are left out, and a warning of the law lists them.
     """
     objective: Objective | None = None
     """
-    What is minimised: the family's objective unless said otherwise.
+    What is minimised: the family's objective by default.
     """
     reproduces: Annotated[int | None, Field(examples=[None])] = None
     """
-    Version of a fitted law to fit again from its own runs and options, and to compare to the last
-    bit. All other options must be left out.
+    Version of a fitted law to fit again from its own runs and options, and to compare bit by bit. All other options
+    must be left out.
     """
     seed: Annotated[int | None, Field(ge=0, le=9007199254740991)] = 0
     """
-    Seed of starts and resamples; the same runs, options and seed give the same law.
+    Seed of the starts and resamples; the same runs, options and seed give the same law.
     """
     starts: Annotated[int | None, Field(ge=1, le=4096)] = 16
     """
-    Number of random starts: 16 unless said otherwise.
+    Number of random starts: 16 by default.
     """
     weights: list[TagWeight] | None = None
     """
-    What runs count by tag: at most 50 entries; the weights of all entries that a run matches are
-    multiplied.
+    Weights of runs by tag: at most 50 entries; the weights of all entries that match a run are multiplied.
     """
     without: Annotated[list[str] | None, Field(examples=[[]], max_length=1000)] = None
     """
-    What if these runs were not there: `external_id`s of runs that fits use, at most 1,000. The runs
-    stay as they are, and the law is a what-if: it answers only where its version is asked for, and
-    never becomes the family's active law.
+    Fits as if these runs did not exist: `external_id`s of runs that fits use, at most 1,000. The runs themselves do
+    not change. The resulting law is a what-if: it answers only where its version is asked for, and never becomes
+    the family's active law.
     """
 
 
@@ -4543,14 +4548,14 @@ class CreatedKey(Key):
         ),
     ]
     """
-    The whole key, for `Authorization: Bearer`. It is shown here and never again.
+    The whole key, for `Authorization: Bearer`. It is shown here only, and never again.
     """
 
 
 class DataMultiplier(Model):
     """
-    Data that training from scratch needs for the loss of the pretrained start, relative to its data:
-    the geometric mean over the pretrained runs of one sparsity.
+    How many times as much data training from scratch needs to reach the loss of the runs from pretrained checkpoints:
+    the geometric mean over such runs of one sparsity.
     """
 
     model_config = ConfigDict(
@@ -4558,16 +4563,16 @@ class DataMultiplier(Model):
     )
     both_phases: Estimate | None = None
     """
-    Counting dense pretraining and sparse phase together; null also where a run does not say how
-    much data its checkpoint had seen.
+    Multiple of the data of dense pretraining and sparse phase together; null also where a run does not say how much
+    data its checkpoint had seen.
     """
     runs: Annotated[int, Field(ge=0)]
     """
-    Number of pretrained runs at it.
+    Number of pretrained runs at this sparsity.
     """
     sparse_phase: Estimate | None = None
     """
-    Counting the data of the sparse phase alone; null where no amount of data reaches the loss.
+    Multiple of the data of the sparse phase alone; null where no amount of data reaches the loss.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -4577,7 +4582,7 @@ class DataMultiplier(Model):
 
 class DataMultiplierAnswer(Model):
     """
-    How much data training from scratch needs for the loss of a pretrained start.
+    How much data training from scratch needs to reach the loss of a pretrained start.
     """
 
     model_config = ConfigDict(
@@ -4585,20 +4590,20 @@ class DataMultiplierAnswer(Model):
     )
     both_phases: float | None = None
     """
-    `scratch_data` over the data of dense pretraining and sparse phase together; null without
+    `scratch_data` relative to the data of dense pretraining and sparse phase together; null without
     `pretraining_data`, and where no amount reaches the loss.
     """
     extrapolation: list[Extrapolation]
     """
-    The quantities of the run from scratch that lie outside the runs from scratch.
+    The quantities of the run from scratch that lie outside the law's runs from scratch.
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the answer was computed from.
     """
     levels: list[DataMultiplier]
     """
-    What the law reports by sparsity, over the points of its own pretrained runs.
+    The multipliers that the law reports by sparsity, averaged over its own pretrained runs.
     """
     loss: float
     """
@@ -4606,25 +4611,25 @@ class DataMultiplierAnswer(Model):
     """
     scratch_data: float | None = None
     """
-    Data from scratch that reaches this loss; null where no amount does.
+    Data with which training from scratch reaches this loss; null where no amount does.
     """
     sparse_phase: float | None = None
     """
-    `scratch_data` over the data of the sparse phase; null where no amount reaches the loss.
+    `scratch_data` relative to the data of the sparse phase; null where no amount reaches the loss.
     """
     trust: Trust
     """
-    How far it can be trusted.
+    How far the answer can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the answer.
     """
 
 
 class Diagnostics(Model):
     """
-    What a fit says about itself.
+    What a fit reports about itself.
     """
 
     model_config = ConfigDict(
@@ -4632,17 +4637,17 @@ class Diagnostics(Model):
     )
     agreement: Annotated[float, Field(examples=[0.97])]
     """
-    Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the runs
-    are those of the best: losses within 0.1 %, best sparsities within 0.01.
+    Share of the starts that agree with the best one: objective within 0.1 % of it and, over the range of the runs,
+    losses within 0.1 % and best sparsities within 0.01 of it.
     """
     clusters: Annotated[int | None, Field(examples=[None], ge=0)] = None
     """
-    How many clusters of runs were resampled; null where each run was drawn by itself.
+    How many clusters of runs were resampled; null where runs were drawn one by one.
     """
     condition: Annotated[float | None, Field(examples=[185.0])] = None
     """
-    Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
-    length; null where the runs do not determine all coefficients.
+    Ratio of the largest to the smallest singular value of the Jacobian with columns scaled to unit length; null
+    where the runs do not determine all coefficients.
     """
     correlations: Correlations
     """
@@ -4650,12 +4655,12 @@ class Diagnostics(Model):
     """
     failed_resamples: Annotated[int | None, Field(examples=[0], ge=0)] = None
     """
-    Resamples that determined none.
+    Number of resamples that did not determine a law.
     """
     gain_slope: Annotated[float | None, Field(examples=[0.8])] = None
     """
-    Slope `s0` of the gain at sparsity 0; above 1 the law is unphysical there. Null where the law
-    does not know what sparsity or size do.
+    Slope `s0` of the gain at sparsity 0; the law is unphysical there if it is above 1. Null where the law does not
+    know the effect of sparsity or of size.
     """
     holdouts: list[HoldoutReport]
     """
@@ -4663,12 +4668,12 @@ class Diagnostics(Model):
     """
     identification: Identification | None = None
     """
-    Which coefficients the runs determine; null for a law that was fitted before this was looked at.
+    Which coefficients the runs determine; null for a law that was fitted before fits recorded this.
     """
     noise: Annotated[float, Field(examples=[0.007])]
     """
-    Robust standard deviation of the residuals, widened for the fitted coefficients, in the unit
-    of the objective's residual.
+    Robust standard deviation of the residuals, widened for the number of fitted coefficients, in the unit of the
+    objective's residual.
     """
     profiles: list[Profile]
     """
@@ -4676,7 +4681,7 @@ class Diagnostics(Model):
     """
     resamples: Annotated[int | None, Field(examples=[1000], ge=0)] = None
     """
-    Resamples that gave a law.
+    Number of resamples that gave a law.
     """
     starts: list[StartReport]
     """
@@ -4686,8 +4691,8 @@ class Diagnostics(Model):
 
 class EffectiveParams(Model):
     """
-    A sparse model and the dense one that reaches the same loss on the same data, at every amount of
-    it. The size that was asked is exact and has no interval.
+    A sparse model and the dense model that reaches the same loss on the same data, whatever its amount. The size that
+    the request gave is exact and has no interval.
     """
 
     model_config = ConfigDict(
@@ -4699,14 +4704,13 @@ class EffectiveParams(Model):
     """
     effective_sparsity: Estimate | None = None
     """
-    The unstructured sparsity that the runs of this pattern were found to be worth, by which the
-    answer was computed; null without a pattern, and where the law has no such runs and the nominal
-    sparsity stands in, of which `nominal_sparsity` warns.
+    The unstructured sparsity that runs of this pattern were measured to be worth, which was used to compute the
+    answer. Null without a pattern, and where the law has no such runs: the nominal sparsity is used instead then,
+    and the warning `nominal_sparsity` says so.
     """
     extrapolation: list[Extrapolation]
     """
-    The quantities that lie outside the runs behind the law; `dense_params` is that of the dense
-    model.
+    The quantities that lie outside the runs behind the law; `dense_params` is the size of the dense model.
     """
     gain: Estimate
     """
@@ -4714,7 +4718,7 @@ class EffectiveParams(Model):
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the sizes were computed from.
     """
     nonzero_params: Estimate
     """
@@ -4722,15 +4726,15 @@ class EffectiveParams(Model):
     """
     pattern: Annotated[str | None, Field(examples=[None])] = None
     """
-    Its pattern; null for unstructured sparsity.
+    Pattern of the sparse model; null for unstructured sparsity.
     """
     sparsity: Annotated[float, Field(examples=[0.75])]
     """
-    Sparsity of the sparse model; that which its pattern prescribes.
+    Sparsity of the sparse model; with a pattern, the sparsity that the pattern prescribes.
     """
     total_params: Estimate
     """
-    Its parameters, zeros included.
+    Parameters of the sparse model, zeros included.
     """
     total_params_gain: Estimate
     """
@@ -4738,15 +4742,15 @@ class EffectiveParams(Model):
     """
     trust: Trust
     """
-    How far it can be trusted.
+    How far the answer can be trusted.
     """
     unstructured_gain: Estimate | None = None
     """
-    Gain of unstructured sparsity equal to the nominal one of the pattern; null without a pattern.
+    Gain of unstructured sparsity at the nominal sparsity of the pattern; null without a pattern.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the answer.
     """
 
 
@@ -4764,7 +4768,7 @@ class FitOptions(Model):
     """
     cluster: Annotated[str | None, Field(examples=[None])] = None
     """
-    Key of the tag by which runs were resampled together; null where each was drawn by itself.
+    Key of the tag by which runs were resampled together; null if each run was resampled on its own.
     """
     confidence: Annotated[float, Field(examples=[0.95])]
     """
@@ -4772,45 +4776,44 @@ class FitOptions(Model):
     """
     constraint: Constraint | None = None
     """
-    The condition that was kept.
+    The condition that was imposed on the coefficients.
     """
     delta: Annotated[float | None, Field(examples=[0.0067])] = None
     """
-    The delta that was used, in units of the residual; null for a law that was fitted with a number and did not
-    note it.
+    The delta that was used, in units of the residual; null for a law whose fit did not record it.
     """
     fixed: FixedCoefficients
     """
-    Coefficients that were held.
+    Coefficients that were held fixed.
     """
     form: LawForm
     """
-    What the law is to say of sparsity.
+    The form of the law: how it models sparsity.
     """
     forms: Forms | None = None
     """
-    Which forms are fitted beside it.
+    Which forms are fitted besides the law's own.
     """
     gain: Borrow | None = None
     """
-    Whose gain it borrows.
+    The law whose gain is borrowed.
     """
     holdout: list[Holdout]
     """
-    Which runs were left out in turn.
+    Which runs were held out in turn.
     """
     levels: Annotated[str | None, Field(examples=[None])] = None
     """
-    What tells runs of one sparsity apart for a law of levels: `pattern`, or `tag:` and the key of a tag; null where
-    nothing does.
+    What tells runs of the same sparsity apart in a law of levels: `pattern`, or `tag:` followed by the key of a
+    tag; null if nothing does.
     """
     objective: Objective
     """
-    What is minimised.
+    What the fit minimises.
     """
     seed: Annotated[int, Field(examples=[0], ge=0)]
     """
-    Seed of starts and resamples.
+    Seed of the random starts and resamples.
     """
     starts: Annotated[int, Field(examples=[16], ge=0)]
     """
@@ -4818,18 +4821,17 @@ class FitOptions(Model):
     """
     weights: list[TagWeight]
     """
-    What runs counted by tag.
+    Weights of runs by tag.
     """
     without: Annotated[list[str], Field(examples=[[]])]
     """
-    `external_id`s of the runs that were left out to see what they do.
+    `external_id`s of the runs that were left out to see their effect.
     """
 
 
 class FitQuality(Model):
     """
-    The runs that a law was fitted on, in its canonical order: by nonzero_params, sparsity, data and
-    loss.
+    The runs that a law was fitted on, sorted by nonzero_params, sparsity, data and loss.
     """
 
     model_config = ConfigDict(
@@ -4841,7 +4843,7 @@ class FitQuality(Model):
     """
     items: list[FittedRun]
     """
-    The runs; none for a published law.
+    The runs; empty for a published law.
     """
     law: LawRef
     """
@@ -4857,12 +4859,12 @@ class FitQuality(Model):
     """
     objective: Objective | None = None
     """
-    What it minimised; null for a published law.
+    What the law minimised; null for a published law.
     """
     trust: Trust
     """
-    How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer
-    that it gives has a word of its own.
+    How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    answer of the law has a rating of its own.
     """
 
 
@@ -4876,27 +4878,27 @@ class Forecast(Model):
     )
     compute: float | None = None
     """
-    Training cost in FLOPs: as asked, or what the hours or the money paid for; null where the question gave the data.
+    Training cost in FLOPs: as asked, or what the hours or the money pay for; null where the question gave the data.
     """
     cost: float | None = None
     """
-    Training cost that was asked in money; null where it was not.
+    Training cost as asked, in money; null where it was given otherwise.
     """
     created_at: AwareDatetime
     """
-    When it was registered.
+    When the forecast was registered.
     """
     data: Annotated[float, Field(examples=[30000000000.0])]
     """
-    Data that is planned, in the family's data unit: as asked, or what the compute paid for.
+    Planned amount of data, in the family's data unit: as asked, or what the compute pays for.
     """
     days: float | None = None
     """
-    Training cost that was asked in days of all devices of the hardware profile; null where it was not.
+    Training cost as asked, in days of all devices of the hardware profile; null where it was given otherwise.
     """
     device_hours: float | None = None
     """
-    Training cost that was asked in hours of one device of the hardware profile; null where it was not.
+    Training cost as asked, in hours of one device of the hardware profile; null where it was given otherwise.
     """
     external_id: Annotated[str, Field(examples=["sweep-4/run-1"])]
     """
@@ -4908,7 +4910,7 @@ class Forecast(Model):
     """
     flop_mode: str | None = None
     """
-    Its FLOP mode by name; null where the question gave the data.
+    Name of the FLOP mode of the cost; null where the question gave the data.
     """
     id: UUID
     """
@@ -4916,15 +4918,16 @@ class Forecast(Model):
     """
     interval: Interval | None = None
     """
-    Interval of the mean loss; null where the law had none.
+    Interval of the mean loss; null where the law had no intervals.
     """
     law: LawRef
     """
-    The law that predicted.
+    The law that made the forecast.
     """
     level: str | None = None
     """
-    The pattern or recipe of the level that is planned, where the law tells runs of one sparsity apart by it.
+    Pattern or recipe of the planned level, if the law tells runs of the same sparsity apart by it. Left out
+    otherwise.
     """
     loss: float
     """
@@ -4932,32 +4935,32 @@ class Forecast(Model):
     """
     nonzero_params: Annotated[float, Field(examples=[100000000.0])]
     """
-    Non-zero parameters that are planned.
+    Planned number of non-zero parameters.
     """
     note: str | None = None
     """
-    What was noted for people.
+    Free-text note.
     """
     prediction_interval: Interval | None = None
     """
-    Interval of the loss of one new run; null where the law had none.
+    Interval of the loss of one new run; null where the law had no intervals.
     """
     score: ForecastScore | None = None
     """
-    How it came true; null while no run has its `external_id`. Computed from the run as it is
-    now: a corrected run corrects it, and without the run the forecast is open again.
+    How the forecast compares with its run; null while no run has its `external_id`. Computed from the run as it is
+    now: correcting the run changes the score, and deleting it opens the forecast again.
     """
     sparsity: Annotated[float, Field(examples=[0.75])]
     """
-    Fraction of zeros that is planned.
+    Planned fraction of zeros.
     """
     total_params: Annotated[float, Field(examples=[400000000.0])]
     """
-    Parameters that are planned, zeros included.
+    Planned number of parameters, zeros included.
     """
     trust: Trust | None = None
     """
-    How far it could be trusted when it was registered; null of a forecast that an earlier version registered.
+    How far the forecast could be trusted when it was registered; null for forecasts registered by earlier versions.
     """
 
 
@@ -4971,8 +4974,8 @@ class ForecastCalibration(CalibrationTotals):
     )
     months: list[CalibrationMonth]
     """
-    The course over time by the calendar month (UTC) in which the run arrived, oldest first: the
-    latest 120 months in which any did.
+    The same by calendar month (UTC) in which the run arrived, oldest first: the latest 120 months in which any run
+    did.
     """
     open: Annotated[int, Field(examples=[3])]
     """
@@ -4990,7 +4993,7 @@ class ForecastList(Model):
     )
     items: list[Forecast]
     """
-    Newest first.
+    The forecasts, newest first.
     """
     next_cursor: str | None = None
     """
@@ -5000,7 +5003,7 @@ class ForecastList(Model):
 
 class Gains(Model):
     """
-    What sparsity buys at an equal number of non-zero parameters.
+    The gain of sparsity at an equal number of non-zero parameters.
     """
 
     model_config = ConfigDict(
@@ -5008,33 +5011,33 @@ class Gains(Model):
     )
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the gains were computed from.
     """
     limit: Annotated[float | None, Field(examples=[3.64])] = None
     """
-    The gain as the sparsity goes to 1: no model gains more. Null by a law of the form `levels`.
+    The gain as the sparsity approaches 1, which no model exceeds. Null for a law of the form `levels`.
     """
     limit_interval: Interval | None = None
     """
-    Interval of the limit; null where the law has none.
+    Interval of `limit`; null where the law has none.
     """
     points: list[Gain]
     """
-    A point for each sparsity, in the order that was asked.
+    The gain at each sparsity, in the order of the request.
     """
     trust: Trust
     """
-    How far the law behind it can be trusted.
+    How far the law behind the gains can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the gains.
     """
 
 
 class LawComparison(Model):
     """
-    Two laws side by side.
+    Comparison of two laws.
     """
 
     model_config = ConfigDict(
@@ -5042,15 +5045,15 @@ class LawComparison(Model):
     )
     a: ComparedLaw
     """
-    The one law.
+    The first law.
     """
     apart: Annotated[float | None, Field(examples=[0.25])] = None
     """
-    Share of these optima that differ beyond both intervals; null where a law has no intervals.
+    Share of these optimal sparsities that differ beyond both intervals; null where a law has no intervals.
     """
     b: ComparedLaw
     """
-    The other law.
+    The second law.
     """
     coefficients: list[ComparedCoefficient]
     """
@@ -5058,14 +5061,14 @@ class LawComparison(Model):
     """
     common_runs: CommonRuns | None = None
     """
-    Both laws on the runs that a refit would use now; null where there are none, where a law does not know
-    what all of size, sparsity and data do, and where there are more runs than `--max-compared-runs` of the
+    Both laws on the runs that a refit would use now. Null where there are no such runs, where a law does not know
+    the effects of size, sparsity and data together, and where there are more runs than `--max-compared-runs` of the
     service.
     """
     optimal_sparsity: list[ComparedOptimum]
     """
-    Their optimal sparsities over the sizes and amounts of data of their runs; empty where these
-    are not known, or a law cannot be asked.
+    The optimal sparsities by both laws, over the sizes and amounts of data of their runs. Empty where the runs are
+    not known, or a law does not know its optimal sparsities.
     """
 
 
@@ -5079,20 +5082,20 @@ class LawGlance(Model):
     )
     objective: Annotated[float | None, Field(examples=[1.1e-05])] = None
     """
-    What it minimised, at its coefficients; null where a published law does not say.
+    Value of the objective that the law minimised, at its coefficients; null where a published law does not say.
     """
     runs: Annotated[int | None, Field(examples=[48], ge=0)] = None
     """
-    How many runs it was fitted on; null where a published law does not say.
+    Number of runs that the law was fitted on; null where a published law does not say.
     """
     trust: Trust
     """
-    How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
-    gives has a word of its own.
+    How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    answer of the law has a rating of its own.
     """
     warnings: list[Warning]
     """
-    What its runs cannot tell.
+    What the runs cannot tell.
     """
 
 
@@ -5114,12 +5117,12 @@ class LossBySparsity(Model):
     """
     dense: LossPoint | None = None
     """
-    The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
-    which no level is dense.
+    The dense model with as many non-zero parameters and the same compute; null for a law of the form `levels`
+    without a dense level.
     """
     extrapolation: list[Extrapolation]
     """
-    The quantities that lie outside the runs behind the law, at the optimum.
+    The quantities at the optimum that lie outside the runs behind the law.
     """
     flop_mode: Annotated[str, Field(examples=["sparse"])]
     """
@@ -5127,7 +5130,7 @@ class LossBySparsity(Model):
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the losses were computed from.
     """
     nonzero_params: float
     """
@@ -5135,11 +5138,12 @@ class LossBySparsity(Model):
     """
     optimum: LossOptimum
     """
-    The sparsity of the least loss.
+    The sparsity with the lowest loss.
     """
     points: list[LossPoint]
     """
-    The curve, dense first; by a law of the form `levels` its levels, of which `points` says nothing.
+    The curve, dense first. For a law of the form `levels` these are its levels, whatever number of `points` was
+    asked.
     """
     trust: Trust
     """
@@ -5147,13 +5151,13 @@ class LossBySparsity(Model):
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the losses.
     """
 
 
 class OptimalSparsity(Model):
     """
-    The sparsity that makes the most of a training budget.
+    The best sparsity for a training budget.
     """
 
     model_config = ConfigDict(
@@ -5161,18 +5165,19 @@ class OptimalSparsity(Model):
     )
     active_params: float | None = None
     """
-    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    otherwise.
     """
     best_measured_level: bool
     """
-    Whether the law tells no more than which of the measured sparsities is best, `measured_levels`: where its runs
-    have too few of them to tell what lies between and beyond, and by the form `levels`, of which the interval goes
-    from one level to another.
+    Whether the law only tells which of the measured sparsities, `measured_levels`, is best. This is so where its
+    runs have too few sparsities to tell what lies between and beyond them, and for the form `levels`, whose
+    interval goes from one level to another.
     """
     binding: Annotated[list[str], Field(examples=[["max_total_params"]])]
     """
-    The bounds of the question that keep a better sparsity away: `max_total_params`, `memory_bytes` or
-    `max_sparsity`, the tightest of them. Empty where none does.
+    The tightest of the bounds `max_total_params`, `memory_bytes` and `max_sparsity`, where it rules out a better
+    sparsity. Empty where none does.
     """
     budget: Budget
     """
@@ -5180,22 +5185,22 @@ class OptimalSparsity(Model):
     """
     chinchilla_ratio: float | None = None
     """
-    The compute relative to that at which a dense model of this size is compute-optimal; null where nothing is known
-    of dense models.
+    The compute relative to the compute for which a dense model of this size is optimal; null where nothing is known
+    about dense models.
     """
     data: float
     """
-    Data that the compute pays for at it.
+    Data that the compute pays for at the best sparsity.
     """
     dense: DenseAlternative | None = None
     """
-    The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
-    which no level is dense.
+    The dense model with as many non-zero parameters and the same compute; null for a law of the form `levels`
+    without a dense level.
     """
     effective_data: float | None = None
     """
-    Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
-    where `unique_data` is not given.
+    Amount of unique data that would teach as much: less than `data` where some data is seen more than once. Left
+    out without `unique_data`.
     """
     extrapolation: list[Extrapolation]
     """
@@ -5203,29 +5208,29 @@ class OptimalSparsity(Model):
     """
     gain: float | None = None
     """
-    Size of the dense model of equal loss on the same data, relative to `nonzero_params`; null where nothing is known
-    of dense models, and by a law of the form `experts` where no dense model of any size is as good.
+    Size of the dense model with equal loss on the same data, relative to `nonzero_params`; null where nothing is
+    known about dense models, and for a law of the form `experts` where no dense model of any size is as good.
     """
     interval: Interval | None = None
     """
-    Interval of the best sparsity; null where the law has none, and where its runs have too few sparsities. With a
-    bound, of the best sparsity under it.
+    Interval of the best sparsity, under the bounds if any are given; null where the law has no intervals, and where
+    its runs have too few sparsities.
     """
     intervals: OptimumIntervals | None = None
     """
-    Intervals of what follows from the best sparsity; null where the law has none.
+    Intervals of the values that follow from the best sparsity; null where the law has none.
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the answer was computed from.
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     loss: float
     """
-    Predicted loss at it.
+    Predicted loss at the best sparsity.
     """
     measured_levels: list[MeasuredLevel] | None = None
     """
@@ -5238,26 +5243,26 @@ class OptimalSparsity(Model):
     """
     sparsity: float
     """
-    The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
-    better one of the measured sparsities.
+    The best sparsity; exactly 0 where zeros do not lower the loss. The best of the measured sparsities where
+    `best_measured_level` is true.
     """
     total_params: float
     """
-    Parameters at it, zeros included.
+    Parameters at the best sparsity, zeros included.
     """
     trust: Trust
     """
-    How far it can be trusted.
+    How far the answer can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the answer.
     """
 
 
 class OptimalSparsityByLaw(Model):
     """
-    What one law answers, and how it differs from the law before.
+    What one law answers, and how the law differs from the one before it.
     """
 
     model_config = ConfigDict(
@@ -5265,11 +5270,11 @@ class OptimalSparsityByLaw(Model):
     )
     answer: OptimalSparsity | None = None
     """
-    What `optimal-sparsity` answers with its `law_version`; null where the law does not know.
+    The answer of `optimal-sparsity` with this `law_version`; null where the law does not know it.
     """
     changes: LawChanges | None = None
     """
-    What changed since the law before; null of the first law.
+    What changed since the law before; null for the first law.
     """
     law: LawRef
     """
@@ -5281,13 +5286,13 @@ class OptimalSparsityByLaw(Model):
     """
     runs: Annotated[int | None, Field(examples=[48], ge=0)] = None
     """
-    How many runs it was fitted on; null where a published law does not say.
+    Number of runs that the law was fitted on; null where a published law does not say.
     """
 
 
 class OptimalSparsityHistory(Model):
     """
-    One question by each law of a family.
+    The answers of a family's laws to one question.
     """
 
     model_config = ConfigDict(
@@ -5295,7 +5300,8 @@ class OptimalSparsityHistory(Model):
     )
     items: list[OptimalSparsityByLaw]
     """
-    A law each, the newest first; without what-ifs, which never answered. Empty where the family has no law.
+    One item for each law, newest first. What-if laws are left out, as they never answered. Empty where the family
+    has no law.
     """
     next_cursor: Annotated[str | None, Field(examples=["12"])] = None
     """
@@ -5305,7 +5311,7 @@ class OptimalSparsityHistory(Model):
 
 class OptimalSparsityResult(Model):
     """
-    The best sparsity of one budget.
+    The best sparsity for one budget.
     """
 
     model_config = ConfigDict(
@@ -5313,15 +5319,16 @@ class OptimalSparsityResult(Model):
     )
     active_params: float | None = None
     """
-    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    otherwise.
     """
     best_measured_level: bool
     """
-    Whether the runs behind the law tell no more than which of the measured sparsities is best.
+    Whether the law only tells which of the measured sparsities is best.
     """
     binding: Annotated[list[str], Field(examples=[[]])]
     """
-    The bounds that keep a better sparsity away; empty where none does.
+    The bounds that rule out a better sparsity; empty where none does.
     """
     budget: Budget
     """
@@ -5329,21 +5336,21 @@ class OptimalSparsityResult(Model):
     """
     chinchilla_ratio: float | None = None
     """
-    The compute relative to that at which a dense model of this size is compute-optimal; null where nothing is known
-    of dense models.
+    The compute relative to the compute for which a dense model of this size is optimal; null where nothing is known
+    about dense models.
     """
     compute: float
     """
-    As asked, or what the hours, days or money pay for.
+    Training cost in FLOPs: as asked, or what the hours, days or money pay for.
     """
     data: float
     """
-    Data that the compute pays for at it.
+    Data that the compute pays for at the best sparsity.
     """
     dense: DenseAlternative | None = None
     """
-    The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
-    which no level is dense.
+    The dense model with as many non-zero parameters and the same compute; null for a law of the form `levels`
+    without a dense level.
     """
     extrapolation: list[Extrapolation]
     """
@@ -5351,12 +5358,12 @@ class OptimalSparsityResult(Model):
     """
     gain: float | None = None
     """
-    Size of the dense model of equal loss on the same data, relative to `nonzero_params`; null where nothing is known
-    of dense models, and by a law of the form `experts` where no dense model of any size is as good.
+    Size of the dense model with equal loss on the same data, relative to `nonzero_params`; null where nothing is
+    known about dense models, and for a law of the form `experts` where no dense model of any size is as good.
     """
     interpolated: bool
     """
-    Whether the best sparsity lies between two that runs have, with none near it.
+    Whether the best sparsity lies between two sparsities of the runs, with none near it.
     """
     interval: Interval | None = None
     """
@@ -5364,19 +5371,19 @@ class OptimalSparsityResult(Model):
     """
     level: str | None = None
     """
-    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     """
     loss: float
     """
-    Predicted loss at it.
+    Predicted loss at the best sparsity.
     """
     loss_interval: Interval | None = None
     """
-    Interval of the loss at it; null where the law has none.
+    Interval of that loss; null where the law has none.
     """
     nonzero_params: float
     """
-    As asked.
+    Non-zero parameters as asked.
     """
     pattern: PatternChoice | None = None
     """
@@ -5385,22 +5392,22 @@ class OptimalSparsityResult(Model):
     """
     sparsity: float
     """
-    The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
-    better one of the measured sparsities.
+    The best sparsity; exactly 0 where zeros do not lower the loss. The best of the measured sparsities where
+    `best_measured_level` is true.
     """
     total_params: float
     """
-    Parameters at it, zeros included.
+    Parameters at the best sparsity, zeros included.
     """
     trust: Trust
     """
-    How far it can be trusted.
+    How far the result can be trusted.
     """
 
 
 class Plan(Model):
     """
-    The best model under bounds.
+    The best model under the bounds.
     """
 
     model_config = ConfigDict(
@@ -5408,23 +5415,22 @@ class Plan(Model):
     )
     assumed: PlanAssumptions
     """
-    What was assumed where nothing was said.
+    What was assumed where the request left something open.
     """
     binding: Annotated[list[str], Field(examples=[["memory_bytes", "sparsity.max"]])]
     """
-    The bounds that hold with equality at the best model and keep a better one away: each gives
-    way to one when it is moved by 1 %. What was asked for (the cost of the least loss, the loss
-    of the least cost) is not among them.
+    The bounds that hold with equality at the best model and rule out a better one: moving any of them by 1 % allows
+    a better model. The quantity that was fixed by the goal (the cost for the lowest loss, the loss for the lowest
+    cost) is not listed.
     """
     dense: PlannedModel | None = None
     """
-    The best dense model at the same cost under the same bounds but those on the sparsity; null
-    where there is none.
+    The best dense model at the same cost and under the same bounds, except those on the sparsity; null where there
+    is none.
     """
     dense_at_equal_loss: PlannedModel | None = None
     """
-    The dense model of the least cost that reaches the loss of the best model; null where none
-    does.
+    The cheapest dense model that reaches the loss of the best model; null where no dense model does.
     """
     dense_reason: str | None = None
     """
@@ -5440,12 +5446,12 @@ class Plan(Model):
     """
     frontier: list[FrontierPoint]
     """
-    The least loss at other costs, from 1/100 to 100 times that of the best model (between 1
-    and 1e40), which is one of the points: costs rise, losses fall. The bounds on cost and loss are not kept there.
+    The lowest loss at other costs, from 1/100 to 100 times the cost of the best model (between 1 and 1e40). The
+    best model is one of the points; costs rise and losses fall. The bounds on cost and loss do not apply here.
     """
     goal: PlanGoal
     """
-    What was made least.
+    What was minimised.
     """
     intervals: PlanIntervals | None = None
     """
@@ -5453,7 +5459,7 @@ class Plan(Model):
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the plan was computed from.
     """
     optimum: PlannedModel
     """
@@ -5461,16 +5467,17 @@ class Plan(Model):
     """
     pattern: PlannedModel | None = None
     """
-    The best model at the same cost that is dense or has a pattern of the hardware profile, or a mixture of experts
-    of the family; null where none are listed, and where the plan is by patterns anyway.
+    The best model at the same cost that is dense, has a pattern of the hardware profile or, in a family whose zeros
+    are experts, is one of its mixtures of experts. Null where no patterns or mixtures are listed, and where the
+    plan is restricted to patterns anyway.
     """
     trust: Trust
     """
-    How far it can be trusted.
+    How far the plan can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the plan.
     """
 
 
@@ -5484,20 +5491,21 @@ class Prediction(Model):
     )
     active_params: float | None = None
     """
-    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    otherwise.
     """
     budget: Budget | None = None
     """
-    The training cost in every currency that is known; null where the question is about data.
+    The training cost in every currency that is known; null where the question gives the data.
     """
     data: float
     """
-    Data that it is for: as asked, or what the compute pays for.
+    Amount of data in training: as asked, or what the compute pays for.
     """
     effective_data: float | None = None
     """
-    Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
-    where `unique_data` is not given.
+    Amount of unique data that would teach as much: less than `data` where some data is seen more than once. Left
+    out without `unique_data`.
     """
     extrapolation: list[Extrapolation]
     """
@@ -5509,7 +5517,7 @@ class Prediction(Model):
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the loss was computed from.
     """
     loss: float
     """
@@ -5521,21 +5529,21 @@ class Prediction(Model):
     """
     total_params: float | None = None
     """
-    All parameters, of a family whose zeros are experts. Left out of others.
+    All parameters, in families whose zeros are experts. Left out otherwise.
     """
     trust: Trust
     """
-    How far it can be trusted.
+    How far the prediction can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the prediction.
     """
 
 
 class PredictionResult(Model):
     """
-    The loss of one model.
+    The predicted loss of one model.
     """
 
     model_config = ConfigDict(
@@ -5543,11 +5551,11 @@ class PredictionResult(Model):
     )
     budget: Budget | None = None
     """
-    The training cost in every currency that is known; null where the point is about data.
+    The training cost in every currency that is known; null where the point gives the data.
     """
     data: float
     """
-    As asked, or what the compute pays for.
+    Amount of data in training: as asked, or what the compute pays for.
     """
     extrapolation: list[Extrapolation]
     """
@@ -5555,7 +5563,7 @@ class PredictionResult(Model):
     """
     interpolated: bool
     """
-    Whether the sparsity lies between two that runs have, with none near it.
+    Whether the sparsity lies between two sparsities of the runs, with none near it.
     """
     interval: Interval | None = None
     """
@@ -5563,7 +5571,7 @@ class PredictionResult(Model):
     """
     level: str | None = None
     """
-    As asked. Left out where that names none.
+    Name of the level as asked. Left out where the request names none.
     """
     loss: float
     """
@@ -5571,7 +5579,7 @@ class PredictionResult(Model):
     """
     nonzero_params: float
     """
-    As asked.
+    Non-zero parameters as asked.
     """
     prediction_interval: Interval | None = None
     """
@@ -5579,17 +5587,17 @@ class PredictionResult(Model):
     """
     sparsity: float
     """
-    As asked.
+    Sparsity as asked.
     """
     trust: Trust
     """
-    How far it can be trusted.
+    How far the result can be trusted.
     """
 
 
 class Predictions(Model):
     """
-    The losses of many models, in the order of the points.
+    The predicted losses of many models, in the order of the points.
     """
 
     model_config = ConfigDict(
@@ -5597,21 +5605,21 @@ class Predictions(Model):
     )
     law: LawRef
     """
-    The law that they were computed from.
+    The law that the losses were computed from.
     """
     results: list[PredictionResult]
     """
-    One for each point.
+    One result for each point.
     """
     warnings: list[Warning]
     """
-    What to know before trusting any of them.
+    What to know before trusting any of the results.
     """
 
 
 class PretrainedReport(Model):
     """
-    The law of runs from pretrained checkpoints, and how much data the checkpoint was worth.
+    The law of the runs from pretrained checkpoints, and how much data these checkpoints were worth.
     """
 
     model_config = ConfigDict(
@@ -5619,7 +5627,7 @@ class PretrainedReport(Model):
     )
     coefficients: LawCoefficients
     """
-    Coefficients of these runs alone; their data is that of the sparse phase.
+    Coefficients fitted on these runs alone, counting the data of their sparse phase.
     """
     intervals: CoefficientIntervals | None = None
     """
@@ -5645,7 +5653,8 @@ class PretrainedReport(Model):
 
 class RecipeComparison(Model):
     """
-    What the compute of one recipe is worth in compute of another. Each recipe is at its best size at every compute.
+    What the compute of one recipe is worth in compute of another. At every compute, each recipe has its best model
+    size.
     """
 
     model_config = ConfigDict(
@@ -5653,15 +5662,15 @@ class RecipeComparison(Model):
     )
     a: Recipe
     """
-    The recipe in whose compute the other is measured.
+    The recipe whose compute is the unit.
     """
     b: Recipe
     """
-    The recipe that is measured.
+    The recipe whose compute is measured.
     """
     crossings: list[RecipeCrossing]
     """
-    The computes within the range at which both are equally good, in rising order.
+    The computes within the range at which both recipes are equally good, in rising order.
     """
     flop_mode: Annotated[str, Field(examples=["sparse"])]
     """
@@ -5669,25 +5678,25 @@ class RecipeComparison(Model):
     """
     middle: Exchange
     """
-    In the middle of the computes, by their logarithm: the comparison in one number.
+    The comparison in one number: at the middle of the computes, by logarithm.
     """
     points: list[Exchange]
     """
-    At each compute, in rising order.
+    The comparison at each compute, in rising order.
     """
     trust: Trust
     """
-    How far `middle` can be trusted: as far as the weaker of the two laws is there.
+    How far `middle` can be trusted: as far as the less trusted of the two laws.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the comparison.
     """
 
 
 class Refit(Model):
     """
-    A fit that was asked for.
+    A requested fit.
     """
 
     model_config = ConfigDict(
@@ -5695,11 +5704,11 @@ class Refit(Model):
     )
     created_at: AwareDatetime
     """
-    When it was asked for.
+    When the refit was requested.
     """
     error: Problem | None = None
     """
-    Why it failed.
+    Why the refit failed; null where it did not.
     """
     family: Annotated[str, Field(examples=["my-models"])]
     """
@@ -5707,7 +5716,7 @@ class Refit(Model):
     """
     finished_at: AwareDatetime | None = None
     """
-    When it ended.
+    When the refit ended.
     """
     id: UUID
     """
@@ -5715,31 +5724,31 @@ class Refit(Model):
     """
     law: RefitLaw | None = None
     """
-    The law that came of it.
+    The resulting law; null until there is one.
     """
     options: FitOptions
     """
-    What it runs with.
+    The options of the fit.
     """
     phase: Annotated[str, Field(examples=["resampling"])]
     """
-    What it is at.
+    The phase that the work is in.
     """
     progress: Annotated[float, Field(examples=[0.5], ge=0.0, le=1.0)]
     """
-    Share of the work that is done, 0 to 1.
+    Share of the work that is done, from 0 to 1.
     """
     reproduces: Annotated[int | None, Field(examples=[None])] = None
     """
-    Version of the law that it fits again and compares; null where it makes a new one.
+    Version of the law that is fitted again and compared; null where the refit makes a new law.
     """
     started_at: AwareDatetime | None = None
     """
-    When a worker first took it.
+    When a worker first took the refit.
     """
     state: RefitState
     """
-    Where it is in its life.
+    State of the refit.
     """
 
 
@@ -5753,7 +5762,7 @@ class RefitList(Model):
     )
     items: list[Refit]
     """
-    Newest first.
+    The refits, newest first.
     """
     next_cursor: str | None = None
     """
@@ -5763,7 +5772,7 @@ class RefitList(Model):
 
 class SubmissionResult(Model):
     """
-    What became of a submission.
+    Result of a submission.
     """
 
     model_config = ConfigDict(
@@ -5771,46 +5780,45 @@ class SubmissionResult(Model):
     )
     created: Annotated[int, Field(examples=[48], ge=0)]
     """
-    New runs.
+    Number of new runs.
     """
     errors: Annotated[int, Field(examples=[0], ge=0)]
     """
-    How many errors there were, named or not.
+    Number of errors, listed or not.
     """
     left_out: Annotated[dict[str, LeftOutAdditionalProperty], Field(examples=[{}])]
     """
-    How many rows were left out on purpose, by reason.
+    Number of rows that were left out on purpose, by reason.
     """
     preview: SubmissionPreview | None = None
     """
-    With `dry_run`: the first runs that would be stored, and errors by kind.
+    With `dry_run`: the first runs that would be stored, and the errors grouped by kind.
     """
     recognised: Recognised
     """
-    What the body was taken for.
+    How the body was read.
     """
     rejected: list[Rejection]
     """
-    What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
-    named.
+    Errors of the rows that were not stored; only with `on_error=skip`. At most a limited number is listed.
     """
     unchanged: Annotated[int, Field(examples=[0], ge=0)]
     """
-    Runs that were there with the same values.
+    Number of runs that were stored before with the same values.
     """
     updated: Annotated[int, Field(examples=[0], ge=0)]
     """
-    Runs that were there with other values.
+    Number of runs that were stored before with other values.
     """
     warnings: list[Warning]
     """
-    What is odd about the runs, and no reason to refuse them.
+    What is unusual about the runs without being a reason to refuse them.
     """
 
 
 class Suggestions(Model):
     """
-    What to run next.
+    Which runs to make next.
     """
 
     model_config = ConfigDict(
@@ -5818,16 +5826,16 @@ class Suggestions(Model):
     )
     alternatives: list[SuggestedRun]
     """
-    Single runs, rising in cost, such that none of the grid is both cheaper and better; at most 8,
+    Single runs as alternatives, by rising cost: no other run of the grid is both cheaper and better. At most 8,
     spread over the costs.
     """
     compute: float
     """
-    FLOPs of all of them.
+    FLOPs of all suggested runs together.
     """
     expected_width_ratio: Annotated[float, Field(examples=[0.6])]
     """
-    Width of the answer's interval after all of them over the width now.
+    Expected width of the answer's interval after all suggested runs, relative to the width now.
     """
     extrapolation: list[Extrapolation]
     """
@@ -5835,28 +5843,28 @@ class Suggestions(Model):
     """
     information: DesignInformation
     """
-    What the expectation rests on.
+    The data that the expected widths are based on.
     """
     law: LawRef
     """
-    The law that it was computed from.
+    The law that the suggestions were computed from.
     """
     suggestions: list[SuggestedRun]
     """
-    The runs to make together, the one that narrows most first. One may come more than once:
-    with another seed.
+    The runs to make together, the one that narrows most first. The same run may appear more than once: make it
+    again with another seed.
     """
     target: TargetAnswer
     """
-    The answer as it stands.
+    The answer to be narrowed, as the law gives it now.
     """
     trust: Trust
     """
-    How far the answer that is to be narrowed can be trusted.
+    How far the answer to be narrowed can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting it.
+    What to know before trusting the suggestions.
     """
 
 
@@ -5870,15 +5878,15 @@ class Upload(Model):
     )
     bytes: Annotated[int, Field(examples=[1048576])]
     """
-    Bytes of its body, as it was sent.
+    Size of the body in bytes, as it was sent.
     """
     created_at: AwareDatetime
     """
-    When its body had arrived.
+    When the body had arrived completely.
     """
     error: Problem | None = None
     """
-    Why nothing was stored; null unless it failed, and in lists.
+    Why nothing was stored; null unless the upload failed, and in lists.
     """
     family: Annotated[str, Field(examples=["my-models"])]
     """
@@ -5886,7 +5894,7 @@ class Upload(Model):
     """
     finished_at: AwareDatetime | None = None
     """
-    When it ended.
+    When the upload ended.
     """
     id: UUID
     """
@@ -5894,16 +5902,15 @@ class Upload(Model):
     """
     result: SubmissionResult | None = None
     """
-    What became of its runs, as an upload that is answered when it is stored says it; null until they are stored, and
-    in lists.
+    The result, the same as in the answer to a synchronous upload; null until the runs are stored, and in lists.
     """
     started_at: AwareDatetime | None = None
     """
-    When a process last began to store it.
+    When a process last began to store the upload.
     """
     state: UploadState
     """
-    Where it is in its life.
+    State of the upload.
     """
 
 
@@ -5917,7 +5924,7 @@ class UploadList(Model):
     )
     items: list[Upload]
     """
-    Newest first, without what became of them.
+    The uploads, newest first, without their results and errors.
     """
     next_cursor: str | None = None
     """
@@ -5935,7 +5942,7 @@ class Family(Model):
     )
     active_law: LawRef | None = None
     """
-    The law that answers: the pinned one, else the newest fit, else the newest published one.
+    The law that answers: the pinned law, or else the newest fitted one, or else the newest published one.
     """
     created_at: AwareDatetime
     """
@@ -5947,11 +5954,11 @@ class Family(Model):
     """
     description: str
     """
-    For people.
+    Free-text description.
     """
     experts: Experts | None = None
     """
-    The mixtures of experts that can be deployed; null where none are said.
+    The mixtures of experts that can be deployed; null where none are listed.
     """
     flops_per_param: Annotated[float, Field(examples=[6.0])]
     """
@@ -5959,15 +5966,15 @@ class Family(Model):
     """
     law: LawGlance | None = None
     """
-    What that law rests on, and how far it can be trusted; null where there is none.
+    Runs, warnings and trust of that law; null where there is none.
     """
     name: Annotated[str, Field(examples=["t5-c4"])]
     """
-    Its name in URLs.
+    Name of the family in URLs.
     """
     objective: Objective
     """
-    What refits minimise unless told otherwise.
+    What refits minimise by default.
     """
     pinned: bool
     """
@@ -5975,7 +5982,7 @@ class Family(Model):
     """
     pruning: PruningSchedule
     """
-    When its models are pruned during training.
+    When the family's models are pruned during training.
     """
     tokens_per_data_unit: Annotated[float | None, Field(examples=[1.0])] = None
     """
@@ -5983,11 +5990,11 @@ class Family(Model):
     """
     updated_at: AwareDatetime
     """
-    When its settings last changed.
+    When the family's settings last changed.
     """
     zeros: Zeros
     """
-    What the zeros of its models are.
+    What the zeros of the family's models are.
     """
 
 
@@ -6001,7 +6008,7 @@ class FamilyList(Model):
     )
     items: list[Family]
     """
-    Newest first.
+    The families, newest first.
     """
     next_cursor: str | None = None
     """
@@ -6011,7 +6018,7 @@ class FamilyList(Model):
 
 class Law(Model):
     """
-    A law: coefficients, and what stands behind them.
+    A law: its coefficients and the evidence behind them.
     """
 
     model_config = ConfigDict(
@@ -6019,17 +6026,17 @@ class Law(Model):
     )
     active: bool
     """
-    Whether it is the law that answers now.
+    Whether this law answers questions at present.
     """
     coefficients: LawCoefficients
     """
-    The coefficients, in raw units at full precision. Of a law that is `dense` or counts `average_params`, `c_s` is
-    the capacity coefficient of dense models; of `levels` that of the densest level. Of `experts` the terms of the data
-    alone are among them.
+    The coefficients, in raw units at full precision. In a law that is `dense` or counts `average_params`, `c_s` is
+    the capacity coefficient of dense models; in one of `levels` it is that of the densest level. Of `experts` only
+    the terms that depend on data alone are given here.
     """
     data_digest: str | None = None
     """
-    Digest of the runs that it was fitted on; null for a published law.
+    Digest of the runs that the law was fitted on; null for a published law.
     """
     data_unit: Annotated[str, Field(examples=["tokens"])]
     """
@@ -6037,27 +6044,27 @@ class Law(Model):
     """
     diagnostics: Diagnostics | None = None
     """
-    What the fit says about itself; null for a published law.
+    What the fit reports about itself; null for a published law.
     """
     experts: Experts | None = None
     """
-    The mixtures of experts that can be deployed; null where none are said.
+    The mixtures of experts that can be deployed; null where none are listed.
     """
     fitted_at: AwareDatetime
     """
-    When it was fitted, or published.
+    When the law was fitted or published.
     """
     flops_per_param: Annotated[float, Field(examples=[6.0])]
     """
-    FLOPs per parameter and data unit that its answers use.
+    FLOPs per parameter and data unit that the law's answers use.
     """
     form: LawForm
     """
-    What it says of sparsity.
+    Form of the law: how its loss depends on sparsity.
     """
     gain: BorrowedGain | None = None
     """
-    The gain that it has from another family's law; null where what it says of sparsity is its own.
+    The gain that is borrowed from another family's law; null where the law has a gain of its own.
     """
     id: UUID
     """
@@ -6065,20 +6072,21 @@ class Law(Model):
     """
     intervals: CoefficientIntervals | None = None
     """
-    Interval of each coefficient; null where the law has none.
+    Interval of each coefficient; null where the law has no intervals.
     """
     objective: Annotated[float | None, Field(examples=[4.880117e-06])] = None
     """
-    Mean Huber loss over its runs, where known.
+    Mean Huber loss over the runs of the law, where known.
     """
     options: FitOptions | None = None
     """
-    What the fit ran with; null for a published law.
+    The options of the fit; null for a published law.
     """
     own_coefficients: list[OwnCoefficient] | None = None
     """
-    The coefficients of the forms `levels` and `experts`, which `coefficients` does not hold, with their intervals;
-    null of other forms. Without those of the data where the runs have one amount of it.
+    The coefficients of the forms `levels` and `experts` that have no place in `coefficients`, with their intervals;
+    null for other forms. The coefficients of the data term are left out where all runs have the same amount of
+    data.
     """
     patterns: list[PatternReport]
     """
@@ -6090,15 +6098,15 @@ class Law(Model):
     """
     pruning: PruningSchedule
     """
-    Pruning schedule that its answers use.
+    Pruning schedule that the law's answers use.
     """
     reference: str | None = None
     """
-    Where published coefficients stand.
+    Source of published coefficients, such as a paper.
     """
     repeated_data: RepeatedData | None = None
     """
-    How fast repeating data wears out; null where no run says how much of its data is different.
+    How fast repeating data wears out; null where no run says how much of its data is unique.
     """
     rivals: Rivals | None = None
     """
@@ -6106,21 +6114,21 @@ class Law(Model):
     """
     runs: Annotated[int | None, Field(examples=[48], ge=0)] = None
     """
-    Number of its runs, where known.
+    Number of runs that the law was fitted on, where known.
     """
     source: LawSource
     """
-    Whether it was fitted here or published elsewhere.
+    Whether the law was fitted here or published elsewhere.
     """
     support: list[SparsityLevel]
     """
-    What its runs cover, by level of sparsity; empty where unknown.
+    What the runs cover, by level of sparsity; empty where unknown.
     """
     trust: Trust
     """
-    How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that
-    it gives has a word of its own, to which the question adds the width of its interval, and how far it lies outside
-    the runs.
+    How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    answer of the law has a rating of its own, which also takes into account the width of its interval and how far
+    the question lies outside the runs.
     """
     version: Annotated[int, Field(examples=[1])]
     """
@@ -6128,16 +6136,16 @@ class Law(Model):
     """
     warnings: list[Warning]
     """
-    What its runs cannot tell.
+    What the runs cannot tell.
     """
     what_if: Annotated[bool, Field(examples=[False])]
     """
-    Whether it was fitted without some runs, those of `options.without`, to see what they do. Such a law
-    answers only where its version is asked for, and cannot be made active.
+    Whether the law was fitted without some runs, those of `options.without`, to see what difference they make. Such
+    a law answers only where its version is asked for, and cannot be made active.
     """
     zeros: Zeros
     """
-    What the zeros of its models are.
+    What the zeros of the family's models are.
     """
 
 
@@ -6151,7 +6159,7 @@ class LawList(Model):
     )
     items: list[Law]
     """
-    Newest first.
+    The laws, newest first.
     """
     next_cursor: str | None = None
     """
@@ -6161,7 +6169,7 @@ class LawList(Model):
 
 class OptimalSparsities(Model):
     """
-    The best sparsities of many budgets, in the order of the points.
+    The best sparsities for many budgets, in the order of the points.
     """
 
     model_config = ConfigDict(
@@ -6169,13 +6177,13 @@ class OptimalSparsities(Model):
     )
     law: LawRef
     """
-    The law that they were computed from.
+    The law that the results were computed from.
     """
     results: list[OptimalSparsityResult]
     """
-    One for each point.
+    One result for each point.
     """
     warnings: list[Warning]
     """
-    What to know before trusting any of them.
+    What to know before trusting any of the results.
     """
