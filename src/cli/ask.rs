@@ -215,9 +215,18 @@ pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
                 [] => String::new(),
                 bounds => format!(", as much as {} {}", bounds.join(" and "), plural(bounds)),
             };
+            let pattern = match &answer.pattern {
+                Some(pattern) if pattern.name != "dense" => format!(
+                    " Of the patterns, {} is best, for a loss of {}.",
+                    pattern.name,
+                    short(pattern.loss)
+                ),
+                Some(_) => " None of the patterns is better than a dense model.".to_owned(),
+                None => String::new(),
+            };
             let sentence = format!(
                 "The best sparsity of {} non-zero parameters trained with {} in mode {flop_mode} is \
-                 {sparsity}{}{kept}, for a loss of {}{}, says {}.",
+                 {sparsity}{}{kept}, for a loss of {}{}, says {}.{pattern}",
                 short(*nonzero_params),
                 spent(budget.given(), answer.budget.map(|budget| budget.compute)),
                 within(answer.interval.as_ref()),
@@ -311,8 +320,16 @@ struct OptimalSparsity {
     budget: Option<Flops>,
     #[serde(default)]
     binding: Vec<String>,
+    /// The best pattern of the hardware, where the mode has some.
+    pattern: Option<Pattern>,
     #[serde(flatten)]
     caveats: Caveats,
+}
+
+#[derive(Deserialize)]
+struct Pattern {
+    name: String,
+    loss: f64,
 }
 
 /// The law that answered.

@@ -77,7 +77,7 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
     script(
         service.base(),
         "curl -sS --fail-with-body -o /dev/null -H 'Content-Type: application/json' \
-         -d '{\"name\": \"own\", \"cost\": {\"points\": [[0.5, 0.8]]}, \"flops_per_second\": 1e15, \"devices\": 2}' \
+         -d '{\"name\": \"own\", \"cost\": {\"points\": [[0.5, 0.8]]}, \"patterns\": [\"1:2\"], \"flops_per_second\": 1e15, \"devices\": 2}' \
          $BASE/v1/hardware-profiles",
     );
     let (code, text, errors) =
@@ -87,6 +87,7 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
         text.contains("trained with 2 days of all devices (3.456e20 FLOPs) in mode own"),
         "{text}"
     );
+    assert!(text.contains("Of the patterns, 1:2 is best, for a loss of "), "{text}");
     let (code, _, errors) =
         ask(&optimum.replace("--compute 1e20 --flop-mode sparse", "--cost 2 --flop-mode own"));
     assert_eq!(code, 1);
