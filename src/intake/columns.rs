@@ -310,7 +310,7 @@ impl Columns {
         }
     }
 
-    /// Added to the rank of a column whose value is not of the kind that the field needs.
+    /// Added to the rank of a parameter whose value is not of the kind that the field needs.
     pub(crate) const OTHER_KIND: u8 = 100;
 
     pub(crate) fn meaning(&self, column: &str) -> Meaning<'_> {
@@ -342,6 +342,18 @@ impl Columns {
         let guessed =
             self.source.is_some() || (self.declared && matches!(field, Field::Loss | Field::Flops));
         guessed && !self.mapped.contains(&field)
+    }
+
+    /// Whether a column holds what a run was started with rather than what came out of it, by its tracker's prefix.
+    pub(crate) fn is_parameter(&self, column: &str) -> bool {
+        self.source.is_some_and(|source| column.starts_with(source.parameters()))
+    }
+
+    /// The column of this rank among those in which a field is looked for.
+    pub(crate) fn name_of(&self, field: Field, rank: u8) -> &str {
+        let wanted = Target::Field(field, rank);
+        let found = self.targets.iter().find(|(_, targets)| targets.contains(&wanted));
+        found.map_or(field.as_str(), |(column, _)| column)
     }
 
     /// Whether a text means "no value".

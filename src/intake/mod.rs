@@ -26,6 +26,7 @@ mod format;
 mod guarded;
 mod ipc;
 mod json;
+mod loss_columns;
 mod noticed;
 mod numbers;
 mod options;

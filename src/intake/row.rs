@@ -25,6 +25,8 @@ pub(crate) struct Finished {
     pub brought: Brought,
     /// Training FLOPs of the run, if the row has them.
     pub flops: Option<f64>,
+    /// The rank of the column that the loss is read from, if it is guessed.
+    pub loss_rank: Option<u8>,
     /// Why the row is left out, regardless of any errors in it.
     pub left_out: Option<String>,
     /// If only one of several rows of a run is kept: the run's name, and the value that decides.
@@ -48,6 +50,7 @@ impl Finished {
             run: Err(errors),
             brought: Brought::NONE,
             flops: None,
+            loss_rank: None,
             left_out: None,
             key: None,
             percent: None,
@@ -155,13 +158,16 @@ impl<'c, 'v> Row<'c, 'v> {
     }
 
     fn put_field(&mut self, field: Field, rank: u8, column: &'c str, value: Value<'v>) {
-        // Among guessed columns, one whose value is of the wrong kind loses to the others: a parameter called `loss`
-        // may be the name of the loss function.
-        let rank = if self.columns.is_guess(field) && self.is_other_kind(field, &value) {
-            rank.saturating_add(Columns::OTHER_KIND)
-        } else {
-            rank
-        };
+        // Among guessed columns, a parameter whose value is of the wrong kind loses to the others: a parameter called
+        // `loss` may be the name of the loss function. A metric does not, since it is the number that is wanted, in a
+        // form that cannot be read, and the other column may hold another quantity.
+        let may_be_other = field == Field::ExternalId || self.columns.is_parameter(column);
+        let rank =
+            if may_be_other && self.columns.is_guess(field) && self.is_other_kind(field, &value) {
+                rank.saturating_add(Columns::OTHER_KIND)
+            } else {
+                rank
+            };
         // Data frames write NaN for a text without a value. In a number it stays and is refused later, because it is
         // what a run that diverged reports.
         let value = match value {
@@ -242,14 +248,25 @@ impl<'c, 'v> Row<'c, 'v> {
         (value != Value::Null).then_some((column, value))
     }
 
+    /// The rank of the best column of losses that the row has, if the columns are guessed.
+    fn loss_rank(&self) -> Option<u8> {
+        let slot = self.slots[Field::Loss as usize].as_ref()?;
+        let guessed = self.columns.is_guess(Field::Loss) && slot.rank < Columns::OTHER_KIND;
+        guessed.then_some(slot.rank)
+    }
+
     /// Records an error in a field, naming its column if that has another name.
     fn refuse_field(&mut self, field: Field, column: &str, detail: &str) {
-        let from = if column == field.as_str() || column.is_empty() {
+        let name = field.as_str();
+        let mut from = if column == name || column.is_empty() {
             String::new()
         } else {
             format!(" (column {column})")
         };
-        self.checks.refuse(field.as_str(), format!("{detail}{from}"));
+        if self.columns.is_guess(field) {
+            from.push_str(&format!("; map={name}:COLUMN takes another column"));
+        }
+        self.checks.refuse(name, format!("{detail}{from}"));
     }
 
     /// Reads a number that every run must have. If a guessed column is empty, the error names it, because the caller
@@ -545,6 +562,7 @@ impl<'c, 'v> Row<'c, 'v> {
         let brought = self.brought(said_start.then_some(start));
         self.take_tags();
         let flops = self.flops();
+        let loss_rank = self.loss_rank();
         let external_id = match &columns.id {
             IdRule::Field | IdRule::FieldOrContent => self.text(Field::ExternalId),
             IdRule::Columns(places) => self.id_of_columns(places),
@@ -595,6 +613,7 @@ impl<'c, 'v> Row<'c, 'v> {
             run,
             brought,
             flops,
+            loss_rank,
             left_out,
             key,
             percent: self.percent,
