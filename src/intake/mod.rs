@@ -27,6 +27,7 @@ mod guarded;
 mod ipc;
 mod json;
 mod loss_columns;
+mod naming;
 mod noticed;
 mod numbers;
 mod options;

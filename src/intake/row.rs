@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::run::{Brought, Start, SubmittedRun};
 use crate::domain::submission::RunFields;
@@ -13,6 +11,7 @@ use crate::intake::column_options::{AbsentFields, Source};
 use crate::intake::columns::{Columns, IdRule, Meaning, Target, escaped, unknown};
 use crate::intake::expression::Outcome;
 use crate::intake::field::Field;
+use crate::intake::naming::{EXACT, NO_TIME, content_id, part_of_name};
 use crate::intake::numbers::{self, Decimal};
 use crate::intake::value::Value;
 
@@ -403,6 +402,9 @@ impl<'c, 'v> Row<'c, 'v> {
             let value = if let Some(value) = exact {
                 value
             } else {
+                if !self.single_values(field.as_str(), &computed.places) {
+                    continue;
+                }
                 let variables = &self.variables;
                 let cell = |at: usize| Self::outcome(variables[computed.places[at]].as_ref());
                 match computed.expression.evaluate(&cell, &|text| self.read_number(text)) {
@@ -420,10 +422,47 @@ impl<'c, 'v> Row<'c, 'v> {
         }
     }
 
-    fn read_number(&self, text: &str) -> Option<f64> {
+    fn read_number(&self, text: &str) -> Result<f64, String> {
         // Accepts sizes as people write them, such as `125M`, as in a column of counts.
         let written = numbers::read(Field::Data, text, self.decimal);
-        written.ok().map(|written| written.value)
+        written.map(|written| written.value)
+    }
+
+    /// Refuses a row that has a list or an object in a column of an expression, which would count as no value there.
+    /// Returns whether all columns are fit for one.
+    fn single_values(&mut self, subject: &str, places: &[usize]) -> bool {
+        let whole = |value: &Value<'_>| matches!(value, Value::List(_) | Value::Object(_));
+        let found = places.iter().find_map(|&at| {
+            let value = self.variables[at].as_ref().filter(|value| whole(value))?;
+            Some((at, value.describe()))
+        });
+        let Some((at, what)) = found else { return true };
+        let column = &self.columns.variables[at];
+        let detail = format!("column {column} must be a number, a text, true or false, not {what}");
+        self.checks.refuse(subject, detail);
+        false
+    }
+
+    /// The value that decides which row of a run is kept; `None` if there is none.
+    fn kept_by(&mut self, place: usize) -> Option<f64> {
+        let value = self.variables[place].as_ref()?;
+        let number = match value {
+            Value::Null => return None,
+            Value::Number(number) => Ok(*number),
+            Value::Integer(number) => Ok(*number as f64),
+            Value::Text(text) => self.read_number(text),
+            _ => Err("must be a number".to_owned()),
+        };
+        match number {
+            // Data frames write NaN where there is no value.
+            Ok(number) => (!number.is_nan()).then_some(number),
+            Err(needed) => {
+                let column = &self.columns.variables[place];
+                let detail = format!("column {column} {needed}, not {}", value.describe());
+                self.checks.refuse("keep", detail);
+                None
+            }
+        }
     }
 
     /// Returns the reason why the row is left out, if it is.
@@ -432,6 +471,9 @@ impl<'c, 'v> Row<'c, 'v> {
         let Some(condition) = &columns.condition else {
             return columns.unfinished_are_left_out().then(|| self.unfinished()).flatten();
         };
+        if !self.single_values("where", &condition.places) {
+            return None;
+        }
         let cell = |at: usize| Self::outcome(self.variables[condition.places[at]].as_ref());
         match condition.expression.evaluate(&cell, &|text| self.read_number(text)) {
             Ok(Outcome::Bool(true)) => None,
@@ -465,34 +507,10 @@ impl<'c, 'v> Row<'c, 'v> {
 
     /// The run's name, made of the values of columns.
     fn id_of_columns(&mut self, places: &[usize]) -> Option<String> {
-        let mut parts = Vec::with_capacity(places.len());
-        for &at in places {
-            let part = match self.variables[at].as_ref() {
-                Some(Value::Text(text)) => text.to_string(),
-                Some(Value::Integer(number)) => number.to_string(),
-                Some(Value::Number(number)) if number.abs() < EXACT => number.to_string(),
-                Some(Value::Bool(value)) => value.to_string(),
-                Some(Value::Number(_)) => {
-                    self.checks.refuse("external_id", "has more digits than a number keeps");
-                    return None;
-                }
-                Some(value @ Value::Time(_)) => {
-                    let column = &self.columns.variables[at];
-                    let what = value.describe();
-                    let detail =
-                        format!("must be made of texts, not {what} (column {column}): {NO_TIME}");
-                    self.checks.refuse("external_id", detail);
-                    return None;
-                }
-                None | Some(Value::Null | Value::List(_) | Value::Object(_)) => {
-                    let column = &self.columns.variables[at];
-                    self.checks.refuse("external_id", format!("column {column} has no value"));
-                    return None;
-                }
-            };
-            parts.push(part);
-        }
-        Some(parts.join(":"))
+        let part =
+            |&at: &usize| part_of_name(&self.columns.variables[at], self.variables[at].as_ref());
+        let parts: Result<Vec<String>, String> = places.iter().map(part).collect();
+        self.checks.take("external_id", parts).map(|parts| parts.join(":"))
     }
 
     fn used(&self) -> Vec<(Field, String)> {
@@ -574,16 +592,8 @@ impl<'c, 'v> Row<'c, 'v> {
             && matches!(columns.id, IdRule::Content | IdRule::FieldOrContent)
             && !self.checks.has("external_id");
         let external_id = if unnamed { Some("content".to_owned()) } else { external_id };
-        let kept_by = columns.keep.as_ref().map(|keep| {
-            let value = match self.variables[keep.place].as_ref() {
-                Some(Value::Number(number)) => Some(*number),
-                Some(Value::Integer(number)) => Some(*number as f64),
-                Some(Value::Text(text)) => self.read_number(text),
-                _ => None,
-            };
-            value.filter(|value| !value.is_nan())
-        });
-        let no_key = kept_by == Some(None);
+        let kept_by = columns.keep.as_ref().map(|keep| self.kept_by(keep.place));
+        let no_key = kept_by == Some(None) && !self.checks.has("keep");
         let key = external_id.clone().zip(kept_by.flatten());
         let fields = RunFields {
             external_id,
@@ -628,17 +638,10 @@ impl<'c, 'v> Row<'c, 'v> {
 /// Prefix of W&B's storage keys: `Run:v1:` in base 64.
 const WANDB_STORAGE_ID: &str = "UnVuOnYx";
 
-/// Advice for a date or time that stands where a text is needed.
-const NO_TIME: &str = "spreadsheets and readers of tables take 2:4 for a time and 3-7-11 for a date, so the column must \
-                       be written as text before it is filled";
-
 /// The tag that a column holds: NAME for a column called `tags.NAME`.
 fn tag_of(column: &str) -> &str {
     column.strip_prefix("tags.").unwrap_or(column)
 }
-
-/// 2^53: every whole number below it in size is represented exactly by an `f64`.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// States, in lower case, that W&B, MLflow, Optuna and Ray give to runs that did not finish.
 const UNFINISHED: [&str; 17] = [
@@ -660,27 +663,3 @@ const UNFINISHED: [&str; 17] = [
     "waiting",
     "terminated_early",
 ];
-
-/// A name hashed from the run's own values, so that it does not depend on anything else in the input. Sizes, data and
-/// loss enter the hash with every bit.
-fn content_id(run: &SubmittedRun) -> String {
-    let observation = &run.observation;
-    let mut digest = Sha256::new();
-    for number in [
-        observation.nonzero_params.get(),
-        observation.sparsity.get(),
-        observation.data.get(),
-        observation.loss.get(),
-        run.pretraining_data.map_or(0.0, |data| data.get()),
-    ] {
-        digest.update(number.to_bits().to_be_bytes());
-    }
-    digest.update(run.start.as_str());
-    digest.update([0]);
-    digest.update(run.pattern.as_ref().map_or("", |pattern| pattern.as_str()));
-    // Added only if present, so that names derived before this field existed stay the same.
-    if let Some(unique) = run.unique_data {
-        digest.update(unique.get().to_bits().to_be_bytes());
-    }
-    format!("content-{}", hex::encode(&digest.finalize()[..12]))
-}

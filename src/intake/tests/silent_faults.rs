@@ -261,6 +261,52 @@ fn a_pattern_that_counts_zeros_is_refused_and_a_time_of_day_explained() {
     assert!(errors[1].contains("spreadsheet"), "{errors:?}");
 }
 
+/// Whatever is no number there would count as no value: the row would be left out, or another checkpoint be kept.
+#[test]
+fn a_text_where_keep_and_where_need_a_number_is_an_error_of_its_row() {
+    let table = |cell: &str| {
+        format!(
+            "run,step,nonzero_params,sparsity,data,loss\n\
+             x,900,1e6,0,1e9,3\nx,{cell},1e6,0,2e9,2\nx,,1e6,0,3e9,1\ny,5,1e6,0,1e9,4\n"
+        )
+    };
+    let id = || OptionTexts { id: Some("run".into()), ..OptionTexts::default() };
+    let keep = || OptionTexts { keep: Some("last:step".into()), ..id() };
+    let condition = |text: &str| OptionTexts { condition: Some(text.into()), ..id() };
+    for (cell, says) in [
+        ("\"1,000\"", "column step could be one number or another"),
+        ("abc", "column step must be a number, not \"abc\""),
+        ("50%", "column step must be a number without a percent sign, not \"50%\""),
+    ] {
+        for (texts, option) in [
+            (keep(), "keep"),
+            (condition("step > 10"), "where"),
+            (condition("step == 1000"), "where"),
+            (condition("step != 900"), "where"),
+        ] {
+            let (_, found) = intake(texts, &table(cell));
+            let error = &found.errors.named[0];
+            assert_eq!((error.row, error.field()), (1, option), "{cell}: {error}");
+            assert!(error.error.detail.contains(says), "{cell}: {error}");
+        }
+    }
+    let (runs, found) =
+        intake(OptionTexts { decimal: Some(".".into()), ..keep() }, &table("\"1,000\""));
+    assert_eq!(found.errors.total, 0);
+    assert_eq!(runs.iter().map(|run| run.observation.loss.get()).collect::<Vec<_>>(), [2.0, 4.0]);
+    // An empty cell is no value, and texts are compared with texts.
+    let (_, found) = intake(condition("step > 10"), &table("1000"));
+    assert_eq!((found.errors.total, found.left_out["where"]), (0, 2));
+    let (runs, found) = intake(condition("step == 'abc'"), &table("abc"));
+    assert_eq!((runs.len(), found.errors.total), (1, 0));
+    // A list or an object is no value either.
+    let mut reading = options(condition("config > 3"));
+    reading.format = Format::Ndjson;
+    let row = r#"{"run": "a", "nonzero_params": 1e6, "sparsity": 0, "data": 1e9, "loss": 3, "config": {"a": 1}}"#;
+    let (_, errors) = read(&reading, row.as_bytes()).unwrap();
+    assert!(errors[0].contains("column config must be a number, a text"), "{errors:?}");
+}
+
 #[test]
 fn odd_tables_are_warned_of() {
     let input = format!("{HEADER},pattern\na,12,0.3,1e9,3,2:4\nb,1e6,0,1e9,3000,\n");
