@@ -37,6 +37,7 @@ mod pages;
 mod parquet;
 mod row;
 mod rows;
+mod second_header;
 mod sniff;
 mod stop;
 mod value;

@@ -308,6 +308,42 @@ fn a_text_where_keep_and_where_need_a_number_is_an_error_of_its_row() {
 }
 
 #[test]
+fn a_second_table_below_the_first_is_refused() {
+    let first = format!("{HEADER}\na,1e6,0,1e9,3\n");
+    let texts = || {
+        [
+            OptionTexts::default(),
+            OptionTexts {
+                condition: Some("loss != 'loss' and loss != 'data'".into()),
+                ..OptionTexts::default()
+            },
+        ]
+    };
+    for again in [
+        HEADER,
+        "external_id,nonzero_params,sparsity,loss,data",
+        " external_id, nonzero_params, sparsity, data, loss",
+        // With another column, or one more.
+        "external_id,nonzero_params,sparsity,data,val_loss",
+        "external_id,nonzero_params,sparsity,data,loss,seed",
+    ] {
+        for texts in texts() {
+            let input = format!("{first}{again}\nb,1e6,0,3,1e9\n");
+            let detail = match read(&options(texts), input.as_bytes()) {
+                Err(IngestError::Malformed(detail)) => detail,
+                other => panic!("{again}: {other:?}"),
+            };
+            assert!(detail.starts_with("line 3 holds names of columns again"), "{detail}");
+        }
+    }
+    // A text that happens to be the name of a column is none of a header.
+    let texts = OptionTexts { tag_columns: vec!["metric".into()], ..OptionTexts::default() };
+    let input = format!("{HEADER},metric\na,1e6,0,1e9,3,loss\nloss,1e6,0,1e9,3,data\n");
+    let (runs, errors) = csv(texts, &input);
+    assert_eq!((runs.len(), errors), (2, Vec::new()));
+}
+
+#[test]
 fn odd_tables_are_warned_of() {
     let input = format!("{HEADER},pattern\na,12,0.3,1e9,3,2:4\nb,1e6,0,1e9,3000,\n");
     let (_, found) = intake(OptionTexts::default(), &input);
