@@ -81,6 +81,8 @@ pub(crate) enum IdRule {
 pub struct Columns {
     pub(crate) targets: HashMap<String, Vec<Target>>,
     pub(crate) factors: [f64; Field::ALL.len()],
+    /// Whether sparsities are 0 to 100, by their unit or by their factor.
+    pub(crate) percent: bool,
     pub(crate) source: Option<Source>,
     /// Whether the caller said what any columns mean. If so, unknown columns are ignored, and texts are read as numbers
     /// where a field needs a number.
@@ -258,6 +260,7 @@ impl ColumnOptions {
         let columns = Columns {
             targets,
             factors,
+            percent: factors[Field::Sparsity as usize] == 0.01,
             source: self.source,
             declared,
             mapped: mapped.into_keys().collect(),

@@ -286,8 +286,26 @@ impl<'c, 'v> Row<'c, 'v> {
 
     fn number(&mut self, field: Field) -> Option<f64> {
         let (column, value) = self.take(field)?;
+        let number = self.number_in(field, column, &value)?;
+        // A spreadsheet shows 0.5 as 50 %, and a table may hold fractions in spite of what is said about it.
+        let of_a_percent = self.columns.percent && number > 0.0 && number < 0.01;
+        if field == Field::Sparsity && of_a_percent && self.percent != Some(true) {
+            let written = value.describe();
+            let detail = format!(
+                "must be 0 or at least 1 where sparsities are percentages, as sparsity_unit=percent says: {written} would \
+                 be less than 1 %; write 50 for one half, or leave sparsity_unit out if the column holds fractions, not \
+                 {written}"
+            );
+            self.refuse_field(field, column, &detail);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// The number in the cell of a field, in the field's unit.
+    fn number_in(&mut self, field: Field, column: &str, value: &Value<'_>) -> Option<f64> {
         let factor = self.columns.factors[field as usize];
-        match &value {
+        match value {
             Value::Number(number) => Some(*number * factor),
             Value::Integer(number) => Some(*number as f64 * factor),
             Value::Text(text) if self.numbers_in_texts => {

@@ -124,6 +124,37 @@ fn a_percentage_is_divided_once_and_a_mixed_column_is_refused() {
     assert!(errors[0].starts_with("row 1: sparsity has no percent sign"), "{errors:?}");
 }
 
+/// A workbook holds 0.5 in a cell that shows 50 %.
+#[test]
+fn a_fraction_is_no_percentage() {
+    let percent =
+        || OptionTexts { sparsity_unit: Some("percent".into()), ..OptionTexts::default() };
+    let input = format!(
+        "{HEADER}\na,1e6,0.5,1e9,3\nb,1e6,50,1e9,3\nc,1e6,0,1e9,3\nd,1e6,1,1e9,3\ne,1e6,0.999,1e9,3\nf,1e6,-1,1e9,3\n"
+    );
+    let (runs, errors) = csv(percent(), &input);
+    let found: Vec<f64> = runs.iter().map(|run| run.observation.sparsity.get()).collect();
+    assert_eq!(found, [0.5, 0.0, 0.01]);
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[0].starts_with("row 0: sparsity must be 0 or at least 1"), "{errors:?}");
+    assert!(errors[0].contains("write 50 for one half, or leave sparsity_unit out"), "{errors:?}");
+    assert!(errors[1].starts_with("row 4: sparsity must be 0 or at least 1"), "{errors:?}");
+    // The same where an expression computes it, and as a number of JSON.
+    let mut reading = options(OptionTexts { map: vec!["sparsity:1-density".into()], ..percent() });
+    reading.format = Format::Ndjson;
+    let row =
+        r#"{"external_id": "a", "nonzero_params": 1e6, "density": 0.25, "data": 1e9, "loss": 3}"#;
+    let (_, errors) = read(&reading, row.as_bytes()).unwrap();
+    assert!(errors[0].contains("leave sparsity_unit out"), "{errors:?}");
+    // A factor says the same as the unit.
+    let factor = OptionTexts { scale: vec!["sparsity:0.01".into()], ..OptionTexts::default() };
+    let (runs, errors) = csv(factor, &format!("{HEADER}\na,1e6,0.5,1e9,3\nb,1e6,50,1e9,3\n"));
+    assert_eq!((only(&runs).observation.sparsity.get(), errors.len()), (0.5, 1));
+    // A percent sign says it in the cell.
+    let (runs, _) = csv(percent(), &format!("{HEADER}\na,1e6,0.5%,1e9,3\n"));
+    assert_eq!(only(&runs).observation.sparsity.get(), 0.005);
+}
+
 #[test]
 fn whole_numbers_keep_their_digits_as_names_and_tags() {
     let reading = || {
