@@ -44,6 +44,12 @@ pub struct RunFields {
 /// Largest relative difference between the two sizes at which they still agree: they may have been rounded for reading.
 const SAME_SIZE: f64 = 1e-3;
 
+/// Whether two sizes contradict each other; they may have been rounded differently.
+#[must_use]
+pub fn sizes_differ(one: f64, other: f64) -> bool {
+    (one / other - 1.0).abs() > SAME_SIZE
+}
+
 /// Computes `N` from whichever of the two sizes is given, or from both if they agree. Errors go into `checks`, and the
 /// result is `None`.
 pub fn check_size(
@@ -61,7 +67,7 @@ pub fn check_size(
         // Both are given, as in a list of runs from the service; they must agree.
         (Some(nonzero), Some(total)) => {
             let density = sparsity?.density().get();
-            if (total * density / nonzero - 1.0).abs() > SAME_SIZE {
+            if sizes_differ(total * density, nonzero) {
                 let detail = format!(
                     "must be nonzero_params / (1 - sparsity), which is {}, or not given beside it, not {total}",
                     nonzero / density

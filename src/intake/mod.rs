@@ -21,6 +21,7 @@ mod error;
 pub mod export;
 mod expression;
 mod field;
+mod finished;
 mod flatten;
 mod format;
 mod guarded;

@@ -3,63 +3,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::domain::checks::{Checks, FieldError};
-use crate::domain::run::{Brought, Start, SubmittedRun};
-use crate::domain::submission::RunFields;
+use crate::domain::checks::Checks;
+use crate::domain::run::{Brought, Start};
+use crate::domain::submission::{RunFields, sizes_differ};
 use crate::domain::text::LABEL_LIMIT;
 use crate::intake::column_options::{AbsentFields, Source};
 use crate::intake::columns::{Columns, IdRule, Meaning, Target, escaped, unknown};
 use crate::intake::expression::Outcome;
 use crate::intake::field::Field;
+use crate::intake::finished::Finished;
 use crate::intake::naming::{EXACT, NO_TIME, content_id, part_of_name};
 use crate::intake::numbers::{self, Decimal};
 use crate::intake::value::Value;
-
-/// The result of reading a row.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// The run, or the errors of the row.
-    pub run: Result<SubmittedRun, Vec<FieldError>>,
-    /// The optional fields of the run for which the row has a value or a column.
-    pub brought: Brought,
-    /// Training FLOPs of the run, if the row has them.
-    pub flops: Option<f64>,
-    /// The rank of the column that the loss is read from, if it is guessed.
-    pub loss_rank: Option<u8>,
-    /// Why the row is left out, regardless of any errors in it.
-    pub left_out: Option<String>,
-    /// If only one of several rows of a run is kept: the run's name, and the value that decides.
-    pub key: Option<(String, f64)>,
-    /// Whether the sparsity has a percent sign; `None` if it is not a text.
-    pub percent: Option<bool>,
-    /// The tracker's column and state if they say that the run did not finish.
-    pub unfinished: Option<String>,
-    /// Number of tags that were cut to the longest label.
-    pub cut_tags: u32,
-    /// Fields whose own column has a value but is not used.
-    pub not_taken: Vec<Field>,
-    /// Each field that has a value, and its source: a column or an expression.
-    pub used: Vec<(Field, String)>,
-}
-
-impl Finished {
-    /// A row of which only the errors are known.
-    pub(crate) fn wrong(errors: Vec<FieldError>) -> Self {
-        Self {
-            run: Err(errors),
-            brought: Brought::NONE,
-            flops: None,
-            loss_rank: None,
-            left_out: None,
-            key: None,
-            percent: None,
-            unfinished: None,
-            cut_tags: 0,
-            not_taken: Vec::new(),
-            used: Vec::new(),
-        }
-    }
-}
 
 /// The cell that a field is read from.
 struct Slot<'c, 'v> {
@@ -75,6 +30,8 @@ pub(crate) struct Row<'c, 'v> {
     /// Decimal mark of numbers in texts, if known.
     decimal: Option<Decimal>,
     slots: [Option<Slot<'c, 'v>>; Field::ALL.len()],
+    /// Cells of further columns for the number of non-zero parameters, which must agree.
+    other_sizes: Vec<Slot<'c, 'v>>,
     variables: Vec<Option<Value<'v>>>,
     tags: BTreeMap<String, String>,
     /// Whether the row has a column for a tag, even an empty one.
@@ -93,6 +50,7 @@ impl<'c, 'v> Row<'c, 'v> {
             numbers_in_texts: texts || columns.declared,
             decimal,
             slots: std::array::from_fn(|_| None),
+            other_sizes: Vec::new(),
             variables: vec![None; columns.variables.len()],
             tags: BTreeMap::new(),
             brings_tags: false,
@@ -182,13 +140,27 @@ impl<'c, 'v> Row<'c, 'v> {
         // another quantity, such as the training loss of a run that diverged and so has no validation loss.
         let gives_way = !(self.columns.is_guess(field) && Field::NUMBERS.contains(&field));
         let slot = &mut self.slots[field as usize];
-        match slot {
+        let new = Slot { rank, column, value };
+        let lost = match slot {
             Some(before) if before.rank == rank => {
                 self.checks.refuse(field.as_str(), "is given twice");
+                None
             }
-            Some(before) if before.rank < rank && !(gives_way && before.value == Value::Null) => {}
-            Some(_) if gives_way && value == Value::Null => {}
-            _ => *slot = Some(Slot { rank, column, value }),
+            Some(before) if before.rank < rank && !(gives_way && before.value == Value::Null) => {
+                Some(new)
+            }
+            Some(_) if gives_way && new.value == Value::Null => None,
+            _ => slot.replace(new),
+        };
+        // Both names mean the same size, so whichever is not taken must have the same value. Under one name what was
+        // measured comes before what was planned.
+        if field == Field::NonzeroParams
+            && let Some(lost) = lost
+            && lost.value != Value::Null
+            && slot.as_ref().is_some_and(|taken| own_name(taken.column) != own_name(lost.column))
+            && lost.rank < Columns::OTHER_KIND
+        {
+            self.other_sizes.push(lost);
         }
     }
 
@@ -298,6 +270,28 @@ impl<'c, 'v> Row<'c, 'v> {
             );
             self.refuse_field(field, column, &detail);
             return None;
+        }
+        Some(number)
+    }
+
+    /// The number of non-zero parameters. Several columns that give it must agree.
+    fn nonzero_params(&mut self) -> Option<f64> {
+        let field = Field::NonzeroParams;
+        let column = self.slots[field as usize].as_ref().map(|slot| slot.column);
+        let number = self.number(field)?;
+        for other in std::mem::take(&mut self.other_sizes) {
+            let size = self.number_in(field, other.column, &other.value)?;
+            // A size that is not finite is refused later.
+            if sizes_differ(size, number) {
+                let taken = column.unwrap_or(field.as_str());
+                let detail = format!(
+                    "must be the same in the columns {taken} and {}, not {number} and {size}: leave out the one that is \
+                     not the number of non-zero parameters, or say which is with map=nonzero_params:COLUMN",
+                    other.column
+                );
+                self.checks.refuse(field.as_str(), detail);
+                return None;
+            }
         }
         Some(number)
     }
@@ -615,7 +609,7 @@ impl<'c, 'v> Row<'c, 'v> {
         let key = external_id.clone().zip(kept_by.flatten());
         let fields = RunFields {
             external_id,
-            nonzero_params: self.number(Field::NonzeroParams),
+            nonzero_params: self.nonzero_params(),
             total_params: self.number(Field::TotalParams),
             sparsity: self.number(Field::Sparsity),
             data: self.required_number(Field::Data),
@@ -655,6 +649,11 @@ impl<'c, 'v> Row<'c, 'v> {
 
 /// Prefix of W&B's storage keys: `Run:v1:` in base 64.
 const WANDB_STORAGE_ID: &str = "UnVuOnYx";
+
+/// The name of a column without the prefix that a tracker gives it.
+fn own_name(column: &str) -> &str {
+    column.rsplit_once('.').map_or(column, |(_, name)| name)
+}
 
 /// The tag that a column holds: NAME for a column called `tags.NAME`.
 fn tag_of(column: &str) -> &str {

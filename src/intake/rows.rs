@@ -14,11 +14,11 @@ use crate::intake::decode::Coding;
 use crate::intake::dialect::Separator;
 use crate::intake::error::{IngestError, IngestLimits, Limit, RowError, RowErrors};
 use crate::intake::field::Field;
+use crate::intake::finished::Finished;
 use crate::intake::format::Format;
 use crate::intake::loss_columns::LossColumns;
 use crate::intake::noticed::{IntakeWarning, Noticed};
 use crate::intake::numbers::Decimal;
-use crate::intake::row::Finished;
 use crate::intake::stop::Stop;
 use crate::intake::value::Value;
 

@@ -11,8 +11,9 @@ use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx};
 
 use crate::domain::checks::FieldError;
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::finished::Finished;
 use crate::intake::guarded::guarded;
-use crate::intake::row::{Finished, Row};
+use crate::intake::row::Row;
 use crate::intake::rows::Rows;
 use crate::intake::second_header::{HeaderNames, NamesInRow};
 use crate::intake::value::Value;

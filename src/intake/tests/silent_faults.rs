@@ -374,6 +374,60 @@ fn a_second_table_below_the_first_is_refused() {
     assert_eq!((runs.len(), errors), (2, Vec::new()));
 }
 
+/// Of a mixture of experts, whose dense size somebody calls non-zero.
+#[test]
+fn two_columns_for_one_size_must_agree() {
+    let header = "external_id,nonzero_params,active_params,sparsity,data,loss\n";
+    let row = |nonzero: &str, active: &str| format!("a,{nonzero},{active},0,1e9,3\n");
+    let (runs, errors) = csv(OptionTexts::default(), &format!("{header}{}", row("9.4e8", "2.8e8")));
+    assert_eq!(runs.len(), 0);
+    assert!(
+        errors[0].starts_with(
+            "row 0: nonzero_params must be the same in the columns nonzero_params and active_params, not 940000000 \
+             and 280000000"
+        ),
+        "{errors:?}"
+    );
+    let swapped = "external_id,active_params,nonzero_params,sparsity,data,loss\n";
+    let (_, errors) = csv(OptionTexts::default(), &format!("{swapped}{}", row("2.8e8", "9.4e8")));
+    assert!(errors[0].contains("not 940000000 and 280000000"), "{errors:?}");
+    // They may be rounded differently, and one may be empty.
+    for (nonzero, active) in [("9.4e8", "940M"), ("9.4e8", "940.1M"), ("9.4e8", "")] {
+        let (runs, _) = csv(OptionTexts::default(), &format!("{header}{}", row(nonzero, active)));
+        assert_eq!(only(&runs).observation.nonzero_params.get(), 9.4e8);
+    }
+    let (_, errors) = csv(OptionTexts::default(), &format!("{header}{}", row("9.4e8", "n.d.")));
+    assert!(
+        errors[0].contains("must be a number, not \"n.d.\" (column active_params)"),
+        "{errors:?}"
+    );
+    // A mapping says which one it is.
+    let (runs, _) =
+        csv(map(&["nonzero_params:active_params"]), &format!("{header}{}", row("9.4e8", "2.8e8")));
+    assert_eq!(only(&runs).observation.nonzero_params.get(), 2.8e8);
+    // What was measured may differ from what was planned.
+    let measured =
+        "ID,summary.nonzero_params,config.nonzero_params,sparsity,data,loss\na,9.4e8,1e9,0,1e9,3\n";
+    let wandb = OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() };
+    assert_eq!(only(&csv(wandb, measured).0).observation.nonzero_params.get(), 9.4e8);
+    // The same in JSON, also where a tracker's prefix stands before the names.
+    for (texts, row) in [
+        (
+            OptionTexts::default(),
+            r#"{"external_id": "a", "nonzero_params": 9.4e8, "active_params": 2.8e8, "sparsity": 0, "data": 1e9, "loss": 3}"#,
+        ),
+        (
+            OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() },
+            r#"{"id": "a", "config": {"active_params": 2.8e8, "nonzero_params": 9.4e8, "sparsity": 0, "data": 1e9}, "summary": {"loss": 3}}"#,
+        ),
+    ] {
+        let mut reading = options(texts);
+        reading.format = Format::Ndjson;
+        let (_, errors) = read(&reading, row.as_bytes()).unwrap();
+        assert!(errors[0].contains("not 940000000 and 280000000"), "{errors:?}");
+    }
+}
+
 #[test]
 fn odd_tables_are_warned_of() {
     let input = format!("{HEADER},pattern\na,12,0.3,1e9,3,2:4\nb,1e6,0,1e9,3000,\n");
