@@ -188,6 +188,16 @@ impl RunFields {
         let pretraining_data =
             self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));
         let unique_data = self.unique_data.map(|data| checks.take("unique_data", Data::new(data)));
+        if let (Some(Some(unique)), Some(data)) = (&unique_data, &data) {
+            let (unique, data) = (unique.get(), data.get());
+            if unique > data && sizes_differ(unique, data) {
+                let detail = format!(
+                    "must be at most data, of which it is the part that is different: data is {data} here, not {unique} \
+                     or more (are the two columns swapped?)"
+                );
+                checks.refuse("unique_data", detail);
+            }
+        }
         if pretraining_data.is_some() && self.start == Start::Scratch {
             checks.refuse("pretraining_data", "belongs to a run whose start is pretrained");
         }
@@ -287,6 +297,14 @@ mod tests {
         let run = RunFields { unique_data: Some(2.5e8), ..fields() };
         assert_eq!(run.check(Checks::default()).unwrap().unique_data.unwrap().get(), 2.5e8);
         assert_eq!(wrong(RunFields { unique_data: Some(0.0), ..fields() }), ["/unique_data"]);
+        // All of it may be different, and both may have been rounded.
+        for unique in [1e9, 1.0005e9] {
+            let run = RunFields { unique_data: Some(unique), ..fields() };
+            assert!(run.check(Checks::default()).is_ok(), "{unique}");
+        }
+        let more = RunFields { unique_data: Some(2e9), ..fields() };
+        let errors = more.check(Checks::default()).unwrap_err();
+        assert!(errors[0].detail.contains("data is 1000000000 here, not 2000000000"), "{errors:?}");
     }
 
     #[test]

@@ -429,6 +429,14 @@ fn two_columns_for_one_size_must_agree() {
 }
 
 #[test]
+fn no_more_data_is_different_than_there_is() {
+    let input = format!("{HEADER},unique_data\na,1e6,0,1e9,3,2e10\nb,1e6,0,1e9,3,1e9\n");
+    let (runs, errors) = csv(OptionTexts::default(), &input);
+    assert_eq!(only(&runs).external_id, "b");
+    assert!(errors[0].starts_with("row 0: unique_data must be at most data"), "{errors:?}");
+}
+
+#[test]
 fn odd_tables_are_warned_of() {
     let input = format!("{HEADER},pattern\na,12,0.3,1e9,3,2:4\nb,1e6,0,1e9,3000,\n");
     let (_, found) = intake(OptionTexts::default(), &input);
