@@ -308,6 +308,15 @@ impl<'c, 'v> Row<'c, 'v> {
                         self.percent = Some(true);
                         Some(written.value)
                     }
+                    Ok(written) if written.unit && factor != 1.0 => {
+                        let (name, written) = (field.as_str(), value.describe());
+                        let detail = format!(
+                            "must be a number without a unit where scale={name}:{factor} says what it counts in, not \
+                             {written}: leave scale out, or write the column in numbers alone"
+                        );
+                        self.refuse_field(field, column, &detail);
+                        None
+                    }
                     Ok(written) => {
                         if field == Field::Sparsity {
                             self.percent = Some(false);

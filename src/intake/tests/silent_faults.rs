@@ -437,6 +437,31 @@ fn no_more_data_is_different_than_there_is() {
 }
 
 #[test]
+fn a_size_is_multiplied_once() {
+    let scaled = |scale: &str| OptionTexts { scale: vec![scale.into()], ..OptionTexts::default() };
+    let table = |size: &str, data: &str| format!("{HEADER}\na,{size},0,{data},3\n");
+    let (runs, errors) = csv(scaled("nonzero_params:1e6"), &table("1.3B", "1e9"));
+    assert_eq!(runs.len(), 0);
+    assert!(
+        errors[0].starts_with("row 0: nonzero_params must be a number without a unit"),
+        "{errors:?}"
+    );
+    assert!(errors[0].contains("scale=nonzero_params:1000000 "), "{errors:?}");
+    assert!(errors[0].contains("not \"1.3B\""), "{errors:?}");
+    let (runs, _) = csv(scaled("nonzero_params:1e6"), &table("1300", "20B"));
+    let run = &only(&runs).observation;
+    assert_eq!((run.nonzero_params.get(), run.data.get()), (1.3e9, 2e10));
+    // A factor of 1 only says that the unit is right.
+    assert_eq!(csv(scaled("data:1"), &table("1e6", "20B")).0.len(), 1);
+    let (runs, errors) = csv(OptionTexts::default(), &table("1e6", "1e9B"));
+    assert_eq!(runs.len(), 0);
+    assert!(
+        errors[0].contains("with an exponent or with a unit, and not with both, not \"1e9B\""),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn odd_tables_are_warned_of() {
     let input = format!("{HEADER},pattern\na,12,0.3,1e9,3,2:4\nb,1e6,0,1e9,3000,\n");
     let (_, found) = intake(OptionTexts::default(), &input);
