@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use sparsity_law::law::FlopsPerParam;
 
 use crate::domain::checks::{Checks, FieldError};
-use crate::intake::column_names::{NULLS, OTHER_UNITS, READ_ONLY, STATES, columns_of};
+use crate::intake::column_names::{NULLS, READ_ONLY, STATES, columns_of, is_unit, unit_of};
 use crate::intake::column_options::{
     AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit,
 };
@@ -390,24 +390,36 @@ impl Columns {
     /// # Errors
     /// An error that asks for the scale factor of the data.
     pub fn check_unit(&self, unit: &str) -> Result<(), Vec<FieldError>> {
-        if self.scaled.contains(&Field::Data) {
-            return Ok(());
+        let mut checks = Checks::default();
+        for field in [Field::Data, Field::PretrainingData, Field::UniqueData] {
+            if self.scaled.contains(&field) {
+                continue;
+            }
+            let of_field = |targets: &[Target]| {
+                targets.iter().any(|t| matches!(t, Target::Field(f, _) if *f == field))
+            };
+            let columns = self.targets.iter().filter(|(_, targets)| of_field(targets));
+            // A text such as `train/steps` may be the name of a column, and multiplies nothing as an expression.
+            let names = self.computed.iter().filter(|computed| {
+                computed.field == field
+                    && computed.exact.is_some()
+                    && computed.expression.columns().len() > 1
+                    && !computed.text.contains(['*', '+', '^'])
+            });
+            let mut columns =
+                columns.map(|(column, _)| column).chain(names.map(|computed| &computed.text));
+            let other =
+                columns.find(|column| unit_of(column).is_some_and(|word| !is_unit(&word, unit)));
+            if let Some(column) = other {
+                let name = field.as_str();
+                let detail = format!(
+                    "{name} is taken from {column}, and the family counts {unit}: say how many of these one is, \
+                     scale={name}:NUMBER, or 1 where they are the same"
+                );
+                checks.refuse("map", detail);
+            }
         }
-        let of_data =
-            |targets: &[Target]| targets.iter().any(|t| matches!(t, Target::Field(Field::Data, _)));
-        let columns = self.targets.iter().filter(|(_, targets)| of_data(targets));
-        let counted = columns.map(|(column, _)| column).find(|column| {
-            let last =
-                column.rsplit(['.', '/', '_', ' ']).next().unwrap_or_default().to_lowercase();
-            let one = |word: &str| word.trim_end_matches('s').to_owned();
-            OTHER_UNITS.contains(&last.as_str()) && one(&last) != one(&unit.to_lowercase())
-        });
-        let Some(column) = counted else { return Ok(()) };
-        let detail = format!(
-            "data is taken from {column}, and the family counts {unit}: say how many of these one is, \
-             scale=data:NUMBER, or 1 where they are the same"
-        );
-        Err(vec![FieldError { pointer: "/map".to_owned(), detail }])
+        checks.finish(Some(()))
     }
 
     /// Whether any field, variable or tag is read from this column.
