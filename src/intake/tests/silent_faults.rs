@@ -461,6 +461,47 @@ fn a_size_is_multiplied_once() {
     );
 }
 
+/// A frame has its numbers as texts in CSV, and as numbers in JSON and Parquet.
+#[test]
+fn a_name_of_several_columns_is_the_same_in_every_format() {
+    let texts = || OptionTexts { id: Some("run,seed".into()), ..OptionTexts::default() };
+    let rest = "1e6,0,1e9,3";
+    let of_csv = |run: &str, seed: &str| {
+        let table = format!("run,seed,nonzero_params,sparsity,data,loss\n{run},{seed},{rest}\n");
+        only(&csv(texts(), &table).0).external_id.clone()
+    };
+    let of_json = |seed: &str| {
+        let mut reading = options(texts());
+        reading.format = Format::Ndjson;
+        let row = format!(
+            r#"{{"run": "a", "seed": {seed}, "nonzero_params": 1e6, "sparsity": 0, "data": 1e9, "loss": 3}}"#
+        );
+        only(&read(&reading, row.as_bytes()).unwrap().0).external_id.clone()
+    };
+    for (in_csv, in_json, name) in [
+        ("1.0", "1.0", "a:1"),
+        ("1", "1", "a:1"),
+        ("-2.0", "-2.0", "a:-2"),
+        ("0.1", "0.1", "a:0.1"),
+        ("0.0", "0.0", "a:0"),
+        ("1e-05", "1e-05", "a:0.00001"),
+        ("2.5e-07", "2.5e-07", "a:0.00000025"),
+        ("007", "\"007\"", "a:007"),
+        ("1.10", "\"1.10\"", "a:1.10"),
+        ("3e8", "\"3e8\"", "a:3e8"),
+        ("12e45678", "\"12e45678\"", "a:12e45678"),
+        ("1.0.0", "\"1.0.0\"", "a:1.0.0"),
+        ("v1.0", "\"v1.0\"", "a:v1.0"),
+        ("1.", "\"1.\"", "a:1."),
+    ] {
+        assert_eq!((of_csv("a", in_csv), of_json(in_json)), (name.into(), name.into()), "{in_csv}");
+    }
+    assert_eq!(of_csv("1.0", "007.0"), "1:007.0");
+    // The name that a run already has stays as it is.
+    let input = format!("{HEADER}\n1.0,{rest}\n");
+    assert_eq!(only(&csv(OptionTexts::default(), &input).0).external_id, "1.0");
+}
+
 #[test]
 fn odd_tables_are_warned_of() {
     let input = format!("{HEADER},pattern\na,12,0.3,1e9,3,2:4\nb,1e6,0,1e9,3000,\n");
