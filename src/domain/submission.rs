@@ -45,6 +45,12 @@ pub struct RunFields {
 /// Largest relative difference between the two sizes at which they still agree: they may have been rounded for reading.
 const SAME_SIZE: f64 = 1e-3;
 
+/// Whether two sizes contradict each other; they may have been rounded differently.
+#[must_use]
+pub fn sizes_differ(one: f64, other: f64) -> bool {
+    (one / other - 1.0).abs() > SAME_SIZE
+}
+
 /// Computes `N` from whichever of the two sizes is given, or from both if they agree. Errors go into `checks`, and the
 /// result is `None`.
 pub fn check_size(
@@ -62,7 +68,7 @@ pub fn check_size(
         // Both are given, as in a list of runs from the service; they must agree.
         (Some(nonzero), Some(total)) => {
             let density = sparsity?.density().get();
-            if (total * density / nonzero - 1.0).abs() > SAME_SIZE {
+            if sizes_differ(total * density, nonzero) {
                 let detail = format!(
                     "must be nonzero_params / (1 - sparsity), which is {}, or not given beside it, not {total}",
                     nonzero / density
@@ -193,6 +199,16 @@ impl RunFields {
         let pretraining_data =
             self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));
         let unique_data = self.unique_data.map(|data| checks.take("unique_data", Data::new(data)));
+        if let (Some(Some(unique)), Some(data)) = (&unique_data, &data) {
+            let (unique, data) = (unique.get(), data.get());
+            if unique > data && sizes_differ(unique, data) {
+                let detail = format!(
+                    "must be at most data, of which it is the part that is different: data is {data} here, not {unique} \
+                     or more (are the two columns swapped?)"
+                );
+                checks.refuse("unique_data", detail);
+            }
+        }
         if pretraining_data.is_some() && self.start == Start::Scratch {
             checks.refuse("pretraining_data", "belongs to a run whose start is pretrained");
         }
@@ -292,6 +308,14 @@ mod tests {
         let run = RunFields { unique_data: Some(2.5e8), ..fields() };
         assert_eq!(run.check(Checks::default()).unwrap().unique_data.unwrap().get(), 2.5e8);
         assert_eq!(wrong(RunFields { unique_data: Some(0.0), ..fields() }), ["/unique_data"]);
+        // All of it may be different, and both may have been rounded.
+        for unique in [1e9, 1.0005e9] {
+            let run = RunFields { unique_data: Some(unique), ..fields() };
+            assert!(run.check(Checks::default()).is_ok(), "{unique}");
+        }
+        let more = RunFields { unique_data: Some(2e9), ..fields() };
+        let errors = more.check(Checks::default()).unwrap_err();
+        assert!(errors[0].detail.contains("data is 1000000000 here, not 2000000000"), "{errors:?}");
     }
 
     #[test]

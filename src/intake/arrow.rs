@@ -21,6 +21,7 @@ use crate::domain::checks::Checks;
 use crate::intake::error::IngestError;
 use crate::intake::row::Row;
 use crate::intake::rows::Rows;
+use crate::intake::second_header::{HeaderNames, NamesInRow};
 use crate::intake::value::Value;
 
 /// Facts about a table that its Arrow arrays do not hold.
@@ -101,13 +102,21 @@ pub(crate) fn push(
 ) -> Result<(), IngestError> {
     let schema = batch.schema();
     let columns = rows.columns();
+    // A frame made of two tables below each other has the second header as a row of texts.
+    let names = HeaderNames::new(schema.fields().iter().map(|field| field.name()));
     for place in 0..batch.num_rows() {
+        let mut named = NamesInRow::default();
         let mut row = Row::new(columns, true, columns.decimal);
         let mut bytes = 0;
         for (field, array) in schema.fields().iter().zip(batch.columns()) {
             let mut size = 0;
             let value = Cell { table, size: &mut size }.read(field.name(), array, place);
             bytes += size;
+            match &value {
+                Ok(Value::Text(text)) => names.count(text.as_bytes(), &mut named),
+                Ok(Value::Null) => {}
+                _ => named.others(),
+            }
             match value {
                 Ok(value @ Value::Object(_)) if columns.declared => {
                     columns.flatten_entry(field.name().clone(), value, &mut row);
@@ -116,6 +125,7 @@ pub(crate) fn push(
                 Err(detail) => row.refuse(field.name(), detail),
             }
         }
+        names.check(&named, &format!("row {}", rows.next()))?;
         let finished = row.finish(rows.wants_used());
         rows.push(bytes, None, finished)?;
     }

@@ -14,21 +14,62 @@ pub(super) const NULLS: [&str; 14] = [
     "--",
 ];
 
-/// Last words of the names of columns that count training progress in a unit other than tokens.
-pub(super) const OTHER_UNITS: [&str; 12] = [
+/// Words in the names of columns that say what data is counted in, without the `s` of several.
+const UNITS: [&str; 15] = [
     "step",
-    "steps",
     "iter",
-    "iters",
     "iteration",
-    "iterations",
     "sample",
-    "samples",
     "example",
-    "examples",
+    "sequence",
+    "document",
     "epoch",
-    "epochs",
+    "token",
+    "word",
+    "byte",
+    "image",
+    "frame",
+    "pixel",
+    "batch",
 ];
+
+/// The word in a column's name that says what the column counts: `samples` for `train/samples_seen`. If there are
+/// several, the last one counts.
+pub(super) fn unit_of(column: &str) -> Option<String> {
+    words(column).rev().find(|word| UNITS.contains(&one(word).as_str()))
+}
+
+/// Whether a word of a column's name is the unit of a family, or part of its name.
+pub(super) fn is_unit(word: &str, unit: &str) -> bool {
+    one(word) == one(&unit.to_lowercase()) || words(unit).any(|part| one(&part) == one(word))
+}
+
+/// The words of a name, in lower case: those of `numTokens` and `num_tokens` are the same.
+fn words(name: &str) -> impl DoubleEndedIterator<Item = String> {
+    let mut apart = String::with_capacity(name.len() + 4);
+    let mut before = ' ';
+    for letter in name.chars() {
+        if letter.is_uppercase() && before.is_lowercase() {
+            apart.push(' ');
+        }
+        apart.extend(letter.to_lowercase());
+        before = letter;
+    }
+    let words: Vec<String> = apart
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    words.into_iter()
+}
+
+/// A word for one of what it may name several of.
+fn one(word: &str) -> String {
+    match word {
+        "batches" => "batch".to_owned(),
+        word => word.strip_suffix('s').unwrap_or(word).to_owned(),
+    }
+}
 
 /// Names that tools use for a validation loss, best first.
 const LOSSES: [&str; 6] =

@@ -26,6 +26,12 @@ impl Source {
         }
     }
 
+    /// Prefix of the columns that hold what a run was started with.
+    pub(super) const fn parameters(self) -> &'static str {
+        let [_, parameters] = self.prefixes();
+        parameters
+    }
+
     /// Columns of the tracker's export that name a run, best first.
     pub(super) const fn names(self) -> &'static [&'static str] {
         match self {

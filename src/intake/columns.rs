@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use sparsity_law::law::FlopsPerParam;
 
 use crate::domain::checks::{Checks, FieldError};
-use crate::intake::column_names::{NULLS, OTHER_UNITS, READ_ONLY, STATES, columns_of};
+use crate::intake::column_names::{NULLS, READ_ONLY, STATES, columns_of, is_unit, unit_of};
 use crate::intake::column_options::{
     AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit,
 };
@@ -81,6 +81,8 @@ pub(crate) enum IdRule {
 pub struct Columns {
     pub(crate) targets: HashMap<String, Vec<Target>>,
     pub(crate) factors: [f64; Field::ALL.len()],
+    /// Whether sparsities are 0 to 100, by their unit or by their factor.
+    pub(crate) percent: bool,
     pub(crate) source: Option<Source>,
     /// Whether the caller said what any columns mean. If so, unknown columns are ignored, and texts are read as numbers
     /// where a field needs a number.
@@ -258,6 +260,7 @@ impl ColumnOptions {
         let columns = Columns {
             targets,
             factors,
+            percent: factors[Field::Sparsity as usize] == 0.01,
             source: self.source,
             declared,
             mapped: mapped.into_keys().collect(),
@@ -310,7 +313,7 @@ impl Columns {
         }
     }
 
-    /// Added to the rank of a column whose value is not of the kind that the field needs.
+    /// Added to the rank of a parameter whose value is not of the kind that the field needs.
     pub(crate) const OTHER_KIND: u8 = 100;
 
     pub(crate) fn meaning(&self, column: &str) -> Meaning<'_> {
@@ -344,6 +347,18 @@ impl Columns {
         guessed && !self.mapped.contains(&field)
     }
 
+    /// Whether a column holds what a run was started with rather than what came out of it, by its tracker's prefix.
+    pub(crate) fn is_parameter(&self, column: &str) -> bool {
+        self.source.is_some_and(|source| column.starts_with(source.parameters()))
+    }
+
+    /// The column of this rank among those in which a field is looked for.
+    pub(crate) fn name_of(&self, field: Field, rank: u8) -> &str {
+        let wanted = Target::Field(field, rank);
+        let found = self.targets.iter().find(|(_, targets)| targets.contains(&wanted));
+        found.map_or(field.as_str(), |(column, _)| column)
+    }
+
     /// Whether a text means "no value".
     pub(crate) fn is_null(&self, text: &str) -> bool {
         match &self.nulls {
@@ -375,24 +390,36 @@ impl Columns {
     /// # Errors
     /// An error that asks for the scale factor of the data.
     pub fn check_unit(&self, unit: &str) -> Result<(), Vec<FieldError>> {
-        if self.scaled.contains(&Field::Data) {
-            return Ok(());
+        let mut checks = Checks::default();
+        for field in [Field::Data, Field::PretrainingData, Field::UniqueData] {
+            if self.scaled.contains(&field) {
+                continue;
+            }
+            let of_field = |targets: &[Target]| {
+                targets.iter().any(|t| matches!(t, Target::Field(f, _) if *f == field))
+            };
+            let columns = self.targets.iter().filter(|(_, targets)| of_field(targets));
+            // A text such as `train/steps` may be the name of a column, and multiplies nothing as an expression.
+            let names = self.computed.iter().filter(|computed| {
+                computed.field == field
+                    && computed.exact.is_some()
+                    && computed.expression.columns().len() > 1
+                    && !computed.text.contains(['*', '+', '^'])
+            });
+            let mut columns =
+                columns.map(|(column, _)| column).chain(names.map(|computed| &computed.text));
+            let other =
+                columns.find(|column| unit_of(column).is_some_and(|word| !is_unit(&word, unit)));
+            if let Some(column) = other {
+                let name = field.as_str();
+                let detail = format!(
+                    "{name} is taken from {column}, and the family counts {unit}: say how many of these one is, \
+                     scale={name}:NUMBER, or 1 where they are the same"
+                );
+                checks.refuse("map", detail);
+            }
         }
-        let of_data =
-            |targets: &[Target]| targets.iter().any(|t| matches!(t, Target::Field(Field::Data, _)));
-        let columns = self.targets.iter().filter(|(_, targets)| of_data(targets));
-        let counted = columns.map(|(column, _)| column).find(|column| {
-            let last =
-                column.rsplit(['.', '/', '_', ' ']).next().unwrap_or_default().to_lowercase();
-            let one = |word: &str| word.trim_end_matches('s').to_owned();
-            OTHER_UNITS.contains(&last.as_str()) && one(&last) != one(&unit.to_lowercase())
-        });
-        let Some(column) = counted else { return Ok(()) };
-        let detail = format!(
-            "data is taken from {column}, and the family counts {unit}: say how many of these one is, \
-             scale=data:NUMBER, or 1 where they are the same"
-        );
-        Err(vec![FieldError { pointer: "/map".to_owned(), detail }])
+        checks.finish(Some(()))
     }
 
     /// Whether any field, variable or tag is read from this column.

@@ -9,9 +9,11 @@ use crate::domain::checks::FieldError;
 use crate::intake::decode::{BUFFER, RowBudget};
 use crate::intake::dialect::{QuoteCheck, Separator, find_separator};
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::finished::Finished;
 use crate::intake::numbers::Decimal;
-use crate::intake::row::{Finished, Row};
+use crate::intake::row::Row;
 use crate::intake::rows::Rows;
+use crate::intake::second_header::{HeaderNames, NamesInRow};
 use crate::intake::value::Value;
 
 /// Reads the records, after checking the header.
@@ -48,11 +50,17 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
     row_end.reached();
 
     let columns = rows.columns();
+    let names = HeaderNames::new(&header);
     let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| failed(error, rows.next()))? {
         row_end.reached();
         let line = starts.next();
         let bytes = record.as_slice().len();
+        let mut named = NamesInRow::default();
+        for cell in &record {
+            names.count(cell, &mut named);
+        }
+        names.check(&named, &line.map_or_else(String::new, |line| format!("line {line}")))?;
         let finished = if record.len() == header.len() {
             let mut row = Row::new(columns, true, rows.decimal);
             for (name, cell) in header.iter().zip(&record) {

@@ -192,18 +192,26 @@ impl RowErrors {
         Some((name, row - first))
     }
 
+    /// A row as messages name it, with its input if there are several.
+    pub(super) fn row_and_input(&self, row: u64) -> String {
+        match self.place(row) {
+            Some((name, row)) => {
+                let mut name = name.to_owned();
+                cut(&mut name, PLACE_LIMIT);
+                format!("row {row} of {name}")
+            }
+            None => format!("row {row}"),
+        }
+    }
+
     /// Adds errors for rows that name the same run as an earlier row. `total` is the number of such rows, of which
     /// `repeated` holds the first; at most `most` errors are kept in full.
     pub fn add_repeated(&mut self, most: usize, repeated: &[RepeatedRow], total: u64) {
-        let of = |first: u64| match self.place(first) {
-            Some((name, first)) => format!("row {first} of {name}"),
-            None => format!("row {first}"),
-        };
         let repeated = repeated.iter().map(|RepeatedRow { row, first }| RowError {
             row: *row,
             error: FieldError {
                 pointer: "/external_id".to_owned(),
-                detail: format!("is that of {} too", of(*first)),
+                detail: format!("is that of {} too", self.row_and_input(*first)),
             },
         });
         self.add_found(most, repeated.collect(), total);

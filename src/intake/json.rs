@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use crate::domain::checks::FieldError;
 use crate::intake::decode::{BUFFER, RowBudget, RowEnd};
 use crate::intake::error::{IngestError, Limit};
-use crate::intake::row::{Finished, Row};
+use crate::intake::finished::Finished;
+use crate::intake::row::Row;
 use crate::intake::rows::Rows;
 use crate::intake::value::{Value, WithoutBareNumbers, without_bare_numbers};
 

@@ -29,6 +29,8 @@ pub struct Written {
     pub value: f64,
     /// Whether the text has a percent sign.
     pub percent: bool,
+    /// Whether the text says what it counts in, as the `M` of `125M` does.
+    pub unit: bool,
 }
 
 /// The kind of number in a field, which decides how it may be written.
@@ -67,30 +69,36 @@ pub fn read(field: Field, text: &str, decimal: Option<Decimal>) -> Result<Writte
             return Err("must be a number without a percent sign".to_owned());
         }
         let value = plain(rest.trim_end(), kind, decimal)? / 100.0;
-        return Ok(Written { value, percent: true });
+        return Ok(Written { value, percent: true, unit: false });
     }
     let (digits, factor) = match kind {
         Kind::Count => without_unit(text),
-        Kind::Fraction | Kind::Plain => (text, 1.0),
+        Kind::Fraction | Kind::Plain => (text, None),
     };
-    Ok(Written { value: plain(digits, kind, decimal)? * factor, percent: false })
+    if factor.is_some() && digits.contains(['e', 'E']) {
+        return Err(
+            "must be a number with an exponent or with a unit, and not with both".to_owned()
+        );
+    }
+    let value = plain(digits, kind, decimal)? * factor.unwrap_or(1.0);
+    Ok(Written { value, percent: false, unit: factor.is_some() })
 }
 
 /// Splits off a unit: `125M` becomes 125 and one million.
-fn without_unit(text: &str) -> (&str, f64) {
+fn without_unit(text: &str) -> (&str, Option<f64>) {
     let factor = match text.chars().next_back() {
         Some('k' | 'K') => 1e3,
         Some('m' | 'M') => 1e6,
         Some('b' | 'B' | 'g' | 'G') => 1e9,
         Some('t' | 'T') => 1e12,
-        _ => return (text, 1.0),
+        _ => return (text, None),
     };
     // Every unit is one byte long.
     let digits = text[..text.len() - 1].trim_end();
     if digits.ends_with(|c: char| c.is_ascii_digit() || c == '.') {
-        (digits, factor)
+        (digits, Some(factor))
     } else {
-        (text, 1.0)
+        (text, None)
     }
 }
 
@@ -188,6 +196,8 @@ mod tests {
             "12,34,567",
             "50%",
             "1,2,3",
+            "1e9B",
+            "1E3 k",
         ] {
             assert_eq!(value(Field::Data, text), None, "{text}");
         }
@@ -220,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_percentage_is_a_fraction_once() {
-        let half = Written { value: 0.5, percent: true };
+        let half = Written { value: 0.5, percent: true, unit: false };
         assert_eq!(read(Field::Sparsity, "50%", None), Ok(half));
         assert_eq!(read(Field::Sparsity, "50 %", None), Ok(half));
         assert_eq!(read(Field::Sparsity, "50", None).unwrap().value, 50.0);

@@ -3,61 +3,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
-use crate::domain::checks::{Checks, FieldError};
-use crate::domain::run::{Brought, Start, SubmittedRun};
-use crate::domain::submission::RunFields;
+use crate::domain::checks::Checks;
+use crate::domain::run::{Brought, Start};
+use crate::domain::submission::{RunFields, sizes_differ};
 use crate::domain::text::LABEL_LIMIT;
 use crate::intake::column_options::{AbsentFields, Source};
 use crate::intake::columns::{Columns, IdRule, Meaning, Target, escaped, unknown};
 use crate::intake::expression::Outcome;
 use crate::intake::field::Field;
+use crate::intake::finished::Finished;
+use crate::intake::naming::{EXACT, NO_TIME, content_id, part_of_name};
 use crate::intake::numbers::{self, Decimal};
 use crate::intake::value::Value;
-
-/// The result of reading a row.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// The run, or the errors of the row.
-    pub run: Result<SubmittedRun, Vec<FieldError>>,
-    /// The optional fields of the run for which the row has a value or a column.
-    pub brought: Brought,
-    /// Training FLOPs of the run, if the row has them.
-    pub flops: Option<f64>,
-    /// Why the row is left out, regardless of any errors in it.
-    pub left_out: Option<String>,
-    /// If only one of several rows of a run is kept: the run's name, and the value that decides.
-    pub key: Option<(String, f64)>,
-    /// Whether the sparsity has a percent sign; `None` if it is not a text.
-    pub percent: Option<bool>,
-    /// The tracker's column and state if they say that the run did not finish.
-    pub unfinished: Option<String>,
-    /// Number of tags that were cut to the longest label.
-    pub cut_tags: u32,
-    /// Fields whose own column has a value but is not used.
-    pub not_taken: Vec<Field>,
-    /// Each field that has a value, and its source: a column or an expression.
-    pub used: Vec<(Field, String)>,
-}
-
-impl Finished {
-    /// A row of which only the errors are known.
-    pub(crate) fn wrong(errors: Vec<FieldError>) -> Self {
-        Self {
-            run: Err(errors),
-            brought: Brought::NONE,
-            flops: None,
-            left_out: None,
-            key: None,
-            percent: None,
-            unfinished: None,
-            cut_tags: 0,
-            not_taken: Vec::new(),
-            used: Vec::new(),
-        }
-    }
-}
 
 /// The cell that a field is read from.
 struct Slot<'c, 'v> {
@@ -73,6 +30,8 @@ pub(crate) struct Row<'c, 'v> {
     /// Decimal mark of numbers in texts, if known.
     decimal: Option<Decimal>,
     slots: [Option<Slot<'c, 'v>>; Field::ALL.len()],
+    /// Cells of further columns for the number of non-zero parameters, which must agree.
+    other_sizes: Vec<Slot<'c, 'v>>,
     variables: Vec<Option<Value<'v>>>,
     tags: BTreeMap<String, String>,
     /// Whether the row has a column for a tag, even an empty one.
@@ -91,6 +50,7 @@ impl<'c, 'v> Row<'c, 'v> {
             numbers_in_texts: texts || columns.declared,
             decimal,
             slots: std::array::from_fn(|_| None),
+            other_sizes: Vec::new(),
             variables: vec![None; columns.variables.len()],
             tags: BTreeMap::new(),
             brings_tags: false,
@@ -155,13 +115,16 @@ impl<'c, 'v> Row<'c, 'v> {
     }
 
     fn put_field(&mut self, field: Field, rank: u8, column: &'c str, value: Value<'v>) {
-        // Among guessed columns, one whose value is of the wrong kind loses to the others: a parameter called `loss`
-        // may be the name of the loss function.
-        let rank = if self.columns.is_guess(field) && self.is_other_kind(field, &value) {
-            rank.saturating_add(Columns::OTHER_KIND)
-        } else {
-            rank
-        };
+        // Among guessed columns, a parameter whose value is of the wrong kind loses to the others: a parameter called
+        // `loss` may be the name of the loss function. A metric does not, since it is the number that is wanted, in a
+        // form that cannot be read, and the other column may hold another quantity.
+        let may_be_other = field == Field::ExternalId || self.columns.is_parameter(column);
+        let rank =
+            if may_be_other && self.columns.is_guess(field) && self.is_other_kind(field, &value) {
+                rank.saturating_add(Columns::OTHER_KIND)
+            } else {
+                rank
+            };
         // Data frames write NaN for a text without a value. In a number it stays and is refused later, because it is
         // what a run that diverged reports.
         let value = match value {
@@ -177,13 +140,27 @@ impl<'c, 'v> Row<'c, 'v> {
         // another quantity, such as the training loss of a run that diverged and so has no validation loss.
         let gives_way = !(self.columns.is_guess(field) && Field::NUMBERS.contains(&field));
         let slot = &mut self.slots[field as usize];
-        match slot {
+        let new = Slot { rank, column, value };
+        let lost = match slot {
             Some(before) if before.rank == rank => {
                 self.checks.refuse(field.as_str(), "is given twice");
+                None
             }
-            Some(before) if before.rank < rank && !(gives_way && before.value == Value::Null) => {}
-            Some(_) if gives_way && value == Value::Null => {}
-            _ => *slot = Some(Slot { rank, column, value }),
+            Some(before) if before.rank < rank && !(gives_way && before.value == Value::Null) => {
+                Some(new)
+            }
+            Some(_) if gives_way && new.value == Value::Null => None,
+            _ => slot.replace(new),
+        };
+        // Both names mean the same size, so whichever is not taken must have the same value. Under one name what was
+        // measured comes before what was planned.
+        if field == Field::NonzeroParams
+            && let Some(lost) = lost
+            && lost.value != Value::Null
+            && slot.as_ref().is_some_and(|taken| own_name(taken.column) != own_name(lost.column))
+            && lost.rank < Columns::OTHER_KIND
+        {
+            self.other_sizes.push(lost);
         }
     }
 
@@ -242,14 +219,25 @@ impl<'c, 'v> Row<'c, 'v> {
         (value != Value::Null).then_some((column, value))
     }
 
+    /// The rank of the best column of losses that the row has, if the columns are guessed.
+    fn loss_rank(&self) -> Option<u8> {
+        let slot = self.slots[Field::Loss as usize].as_ref()?;
+        let guessed = self.columns.is_guess(Field::Loss) && slot.rank < Columns::OTHER_KIND;
+        guessed.then_some(slot.rank)
+    }
+
     /// Records an error in a field, naming its column if that has another name.
     fn refuse_field(&mut self, field: Field, column: &str, detail: &str) {
-        let from = if column == field.as_str() || column.is_empty() {
+        let name = field.as_str();
+        let mut from = if column == name || column.is_empty() {
             String::new()
         } else {
             format!(" (column {column})")
         };
-        self.checks.refuse(field.as_str(), format!("{detail}{from}"));
+        if self.columns.is_guess(field) {
+            from.push_str(&format!("; map={name}:COLUMN takes another column"));
+        }
+        self.checks.refuse(name, format!("{detail}{from}"));
     }
 
     /// Reads a number that every run must have. If a guessed column is empty, the error names it, because the caller
@@ -270,8 +258,48 @@ impl<'c, 'v> Row<'c, 'v> {
 
     fn number(&mut self, field: Field) -> Option<f64> {
         let (column, value) = self.take(field)?;
+        let number = self.number_in(field, column, &value)?;
+        // A spreadsheet shows 0.5 as 50 %, and a table may hold fractions in spite of what is said about it.
+        let of_a_percent = self.columns.percent && number > 0.0 && number < 0.01;
+        if field == Field::Sparsity && of_a_percent && self.percent != Some(true) {
+            let written = value.describe();
+            let detail = format!(
+                "must be 0 or at least 1 where sparsities are percentages, as sparsity_unit=percent says: {written} would \
+                 be less than 1 %; write 50 for one half, or leave sparsity_unit out if the column holds fractions, not \
+                 {written}"
+            );
+            self.refuse_field(field, column, &detail);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// The number of non-zero parameters. Several columns that give it must agree.
+    fn nonzero_params(&mut self) -> Option<f64> {
+        let field = Field::NonzeroParams;
+        let column = self.slots[field as usize].as_ref().map(|slot| slot.column);
+        let number = self.number(field)?;
+        for other in std::mem::take(&mut self.other_sizes) {
+            let size = self.number_in(field, other.column, &other.value)?;
+            // A size that is not finite is refused later.
+            if sizes_differ(size, number) {
+                let taken = column.unwrap_or(field.as_str());
+                let detail = format!(
+                    "must be the same in the columns {taken} and {}, not {number} and {size}: leave out the one that is \
+                     not the number of non-zero parameters, or say which is with map=nonzero_params:COLUMN",
+                    other.column
+                );
+                self.checks.refuse(field.as_str(), detail);
+                return None;
+            }
+        }
+        Some(number)
+    }
+
+    /// The number in the cell of a field, in the field's unit.
+    fn number_in(&mut self, field: Field, column: &str, value: &Value<'_>) -> Option<f64> {
         let factor = self.columns.factors[field as usize];
-        match &value {
+        match value {
             Value::Number(number) => Some(*number * factor),
             Value::Integer(number) => Some(*number as f64 * factor),
             Value::Text(text) if self.numbers_in_texts => {
@@ -279,6 +307,15 @@ impl<'c, 'v> Row<'c, 'v> {
                     Ok(written) if written.percent => {
                         self.percent = Some(true);
                         Some(written.value)
+                    }
+                    Ok(written) if written.unit && factor != 1.0 => {
+                        let (name, written) = (field.as_str(), value.describe());
+                        let detail = format!(
+                            "must be a number without a unit where scale={name}:{factor} says what it counts in, not \
+                             {written}: leave scale out, or write the column in numbers alone"
+                        );
+                        self.refuse_field(field, column, &detail);
+                        None
                     }
                     Ok(written) => {
                         if field == Field::Sparsity {
@@ -386,6 +423,9 @@ impl<'c, 'v> Row<'c, 'v> {
             let value = if let Some(value) = exact {
                 value
             } else {
+                if !self.single_values(field.as_str(), &computed.places) {
+                    continue;
+                }
                 let variables = &self.variables;
                 let cell = |at: usize| Self::outcome(variables[computed.places[at]].as_ref());
                 match computed.expression.evaluate(&cell, &|text| self.read_number(text)) {
@@ -403,10 +443,47 @@ impl<'c, 'v> Row<'c, 'v> {
         }
     }
 
-    fn read_number(&self, text: &str) -> Option<f64> {
+    fn read_number(&self, text: &str) -> Result<f64, String> {
         // Accepts sizes as people write them, such as `125M`, as in a column of counts.
         let written = numbers::read(Field::Data, text, self.decimal);
-        written.ok().map(|written| written.value)
+        written.map(|written| written.value)
+    }
+
+    /// Refuses a row that has a list or an object in a column of an expression, which would count as no value there.
+    /// Returns whether all columns are fit for one.
+    fn single_values(&mut self, subject: &str, places: &[usize]) -> bool {
+        let whole = |value: &Value<'_>| matches!(value, Value::List(_) | Value::Object(_));
+        let found = places.iter().find_map(|&at| {
+            let value = self.variables[at].as_ref().filter(|value| whole(value))?;
+            Some((at, value.describe()))
+        });
+        let Some((at, what)) = found else { return true };
+        let column = &self.columns.variables[at];
+        let detail = format!("column {column} must be a number, a text, true or false, not {what}");
+        self.checks.refuse(subject, detail);
+        false
+    }
+
+    /// The value that decides which row of a run is kept; `None` if there is none.
+    fn kept_by(&mut self, place: usize) -> Option<f64> {
+        let value = self.variables[place].as_ref()?;
+        let number = match value {
+            Value::Null => return None,
+            Value::Number(number) => Ok(*number),
+            Value::Integer(number) => Ok(*number as f64),
+            Value::Text(text) => self.read_number(text),
+            _ => Err("must be a number".to_owned()),
+        };
+        match number {
+            // Data frames write NaN where there is no value.
+            Ok(number) => (!number.is_nan()).then_some(number),
+            Err(needed) => {
+                let column = &self.columns.variables[place];
+                let detail = format!("column {column} {needed}, not {}", value.describe());
+                self.checks.refuse("keep", detail);
+                None
+            }
+        }
     }
 
     /// Returns the reason why the row is left out, if it is.
@@ -415,6 +492,9 @@ impl<'c, 'v> Row<'c, 'v> {
         let Some(condition) = &columns.condition else {
             return columns.unfinished_are_left_out().then(|| self.unfinished()).flatten();
         };
+        if !self.single_values("where", &condition.places) {
+            return None;
+        }
         let cell = |at: usize| Self::outcome(self.variables[condition.places[at]].as_ref());
         match condition.expression.evaluate(&cell, &|text| self.read_number(text)) {
             Ok(Outcome::Bool(true)) => None,
@@ -448,34 +528,10 @@ impl<'c, 'v> Row<'c, 'v> {
 
     /// The run's name, made of the values of columns.
     fn id_of_columns(&mut self, places: &[usize]) -> Option<String> {
-        let mut parts = Vec::with_capacity(places.len());
-        for &at in places {
-            let part = match self.variables[at].as_ref() {
-                Some(Value::Text(text)) => text.to_string(),
-                Some(Value::Integer(number)) => number.to_string(),
-                Some(Value::Number(number)) if number.abs() < EXACT => number.to_string(),
-                Some(Value::Bool(value)) => value.to_string(),
-                Some(Value::Number(_)) => {
-                    self.checks.refuse("external_id", "has more digits than a number keeps");
-                    return None;
-                }
-                Some(value @ Value::Time(_)) => {
-                    let column = &self.columns.variables[at];
-                    let what = value.describe();
-                    let detail =
-                        format!("must be made of texts, not {what} (column {column}): {NO_TIME}");
-                    self.checks.refuse("external_id", detail);
-                    return None;
-                }
-                None | Some(Value::Null | Value::List(_) | Value::Object(_)) => {
-                    let column = &self.columns.variables[at];
-                    self.checks.refuse("external_id", format!("column {column} has no value"));
-                    return None;
-                }
-            };
-            parts.push(part);
-        }
-        Some(parts.join(":"))
+        let part =
+            |&at: &usize| part_of_name(&self.columns.variables[at], self.variables[at].as_ref());
+        let parts: Result<Vec<String>, String> = places.iter().map(part).collect();
+        self.checks.take("external_id", parts).map(|parts| parts.join(":"))
     }
 
     fn used(&self) -> Vec<(Field, String)> {
@@ -545,6 +601,7 @@ impl<'c, 'v> Row<'c, 'v> {
         let brought = self.brought(said_start.then_some(start));
         self.take_tags();
         let flops = self.flops();
+        let loss_rank = self.loss_rank();
         let external_id = match &columns.id {
             IdRule::Field | IdRule::FieldOrContent => self.text(Field::ExternalId),
             IdRule::Columns(places) => self.id_of_columns(places),
@@ -556,20 +613,12 @@ impl<'c, 'v> Row<'c, 'v> {
             && matches!(columns.id, IdRule::Content | IdRule::FieldOrContent)
             && !self.checks.has("external_id");
         let external_id = if unnamed { Some("content".to_owned()) } else { external_id };
-        let kept_by = columns.keep.as_ref().map(|keep| {
-            let value = match self.variables[keep.place].as_ref() {
-                Some(Value::Number(number)) => Some(*number),
-                Some(Value::Integer(number)) => Some(*number as f64),
-                Some(Value::Text(text)) => self.read_number(text),
-                _ => None,
-            };
-            value.filter(|value| !value.is_nan())
-        });
-        let no_key = kept_by == Some(None);
+        let kept_by = columns.keep.as_ref().map(|keep| self.kept_by(keep.place));
+        let no_key = kept_by == Some(None) && !self.checks.has("keep");
         let key = external_id.clone().zip(kept_by.flatten());
         let fields = RunFields {
             external_id,
-            nonzero_params: self.number(Field::NonzeroParams),
+            nonzero_params: self.nonzero_params(),
             total_params: self.number(Field::TotalParams),
             sparsity: self.number(Field::Sparsity),
             data: self.required_number(Field::Data),
@@ -595,6 +644,7 @@ impl<'c, 'v> Row<'c, 'v> {
             run,
             brought,
             flops,
+            loss_rank,
             left_out,
             key,
             percent: self.percent,
@@ -609,17 +659,15 @@ impl<'c, 'v> Row<'c, 'v> {
 /// Prefix of W&B's storage keys: `Run:v1:` in base 64.
 const WANDB_STORAGE_ID: &str = "UnVuOnYx";
 
-/// Advice for a date or time that stands where a text is needed.
-const NO_TIME: &str = "spreadsheets and readers of tables take 2:4 for a time and 3-7-11 for a date, so the column must \
-                       be written as text before it is filled";
+/// The name of a column without the prefix that a tracker gives it.
+fn own_name(column: &str) -> &str {
+    column.rsplit_once('.').map_or(column, |(_, name)| name)
+}
 
 /// The tag that a column holds: NAME for a column called `tags.NAME`.
 fn tag_of(column: &str) -> &str {
     column.strip_prefix("tags.").unwrap_or(column)
 }
-
-/// 2^53: every whole number below it in size is represented exactly by an `f64`.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// States, in lower case, that W&B, MLflow, Optuna and Ray give to runs that did not finish.
 const UNFINISHED: [&str; 17] = [
@@ -641,27 +689,3 @@ const UNFINISHED: [&str; 17] = [
     "waiting",
     "terminated_early",
 ];
-
-/// A name hashed from the run's own values, so that it does not depend on anything else in the input. Sizes, data and
-/// loss enter the hash with every bit.
-fn content_id(run: &SubmittedRun) -> String {
-    let observation = &run.observation;
-    let mut digest = Sha256::new();
-    for number in [
-        observation.nonzero_params.get(),
-        observation.sparsity.get(),
-        observation.data.get(),
-        observation.loss.get(),
-        run.pretraining_data.map_or(0.0, |data| data.get()),
-    ] {
-        digest.update(number.to_bits().to_be_bytes());
-    }
-    digest.update(run.start.as_str());
-    digest.update([0]);
-    digest.update(run.pattern.as_ref().map_or("", |pattern| pattern.as_str()));
-    // Added only if present, so that names derived before this field existed stay the same.
-    if let Some(unique) = run.unique_data {
-        digest.update(unique.get().to_bits().to_be_bytes());
-    }
-    format!("content-{}", hex::encode(&digest.finalize()[..12]))
-}

@@ -14,10 +14,11 @@ use crate::intake::decode::Coding;
 use crate::intake::dialect::Separator;
 use crate::intake::error::{IngestError, IngestLimits, Limit, RowError, RowErrors};
 use crate::intake::field::Field;
+use crate::intake::finished::Finished;
 use crate::intake::format::Format;
+use crate::intake::loss_columns::LossColumns;
 use crate::intake::noticed::{IntakeWarning, Noticed};
 use crate::intake::numbers::Decimal;
-use crate::intake::row::Finished;
 use crate::intake::stop::Stop;
 use crate::intake::value::Value;
 
@@ -90,6 +91,7 @@ pub(super) struct Rows<'a> {
     /// Whether an object was read in the current input.
     pub(super) keyed: bool,
     pub(super) noticed: Noticed,
+    pub(super) losses: LossColumns,
     pub(super) intake: Intake,
     /// Number of wrong rows.
     wrong: u64,
@@ -108,6 +110,7 @@ pub(super) struct Taken {
     run: Result<SubmittedRun, Vec<FieldError>>,
     brought: Brought,
     flops: Option<f64>,
+    loss_rank: Option<u8>,
 }
 
 impl<'a> Rows<'a> {
@@ -127,6 +130,7 @@ impl<'a> Rows<'a> {
             keys: HashSet::new(),
             keyed: false,
             noticed: Noticed::default(),
+            losses: LossColumns::default(),
             intake: Intake::default(),
             wrong: 0,
         }
@@ -186,6 +190,7 @@ impl<'a> Rows<'a> {
             mut run,
             brought,
             flops,
+            loss_rank,
             left_out,
             key,
             percent,
@@ -194,6 +199,9 @@ impl<'a> Rows<'a> {
             not_taken,
             used,
         } = finished;
+        if let Some(rank) = loss_rank {
+            self.see_loss(rank, row)?;
+        }
         if let Some(reason) = left_out {
             self.leave_out(reason);
             return Ok(());
@@ -220,7 +228,7 @@ impl<'a> Rows<'a> {
         if run.is_ok() && self.wants_used() {
             self.intake.recognised.fields = used;
         }
-        let taken = Taken { run, brought, flops };
+        let taken = Taken { run, brought, flops, loss_rank };
         match (&self.columns().keep, key) {
             (Some(keep), Some((id, value))) => {
                 let choice = keep.choice;
@@ -229,6 +237,18 @@ impl<'a> Rows<'a> {
             }
             _ => self.take(bytes, row, line, taken),
         }
+    }
+
+    /// Notes which column the loss of a row is in, whether the row is taken or not.
+    fn see_loss(&mut self, rank: u8, row: u64) -> Result<(), IngestError> {
+        let columns = self.columns();
+        if self.losses.see(rank, row, columns, &self.intake.errors)? {
+            let fields = &mut self.intake.recognised.fields;
+            if let Some((_, from)) = fields.iter_mut().find(|(field, _)| *field == Field::Loss) {
+                columns.name_of(Field::Loss, rank).clone_into(from);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn leave_out(&mut self, reason: String) {
@@ -271,7 +291,14 @@ impl<'a> Rows<'a> {
         line: Option<u64>,
         taken: Taken,
     ) -> Result<(), IngestError> {
-        let Taken { run, brought, flops } = taken;
+        let Taken { mut run, brought, flops, loss_rank } = taken;
+        if run.is_ok()
+            && let Some(rank) = loss_rank
+            && let Err(error) =
+                self.losses.take(rank, row, &self.reading.columns, &self.intake.errors)
+        {
+            run = Err(vec![error]);
+        }
         match run {
             Ok(run) => {
                 self.noticed.note(&run);

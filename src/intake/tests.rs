@@ -216,3 +216,4 @@ mod parquet;
 mod silent_faults;
 mod tables;
 mod trackers;
+mod which_loss;

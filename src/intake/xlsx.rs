@@ -11,9 +11,11 @@ use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx};
 
 use crate::domain::checks::FieldError;
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::finished::Finished;
 use crate::intake::guarded::guarded;
-use crate::intake::row::{Finished, Row};
+use crate::intake::row::Row;
 use crate::intake::rows::Rows;
+use crate::intake::second_header::{HeaderNames, NamesInRow};
 use crate::intake::value::Value;
 use crate::intake::zipped::{open, spool};
 
@@ -185,6 +187,7 @@ struct CellRow {
 /// The names of columns, by column index.
 struct Header {
     names: Vec<Option<String>>,
+    again: HeaderNames,
 }
 
 impl Header {
@@ -207,12 +210,20 @@ impl Header {
         }
         let given: Vec<String> = names.iter().flatten().cloned().collect();
         rows.columns().check_header(&given, &[]).map_err(IngestError::Columns)?;
-        Ok(Self { names })
+        Ok(Self { again: HeaderNames::new(&given), names })
     }
 }
 
 fn take(header: &Header, done: CellRow, line: u64, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let columns = rows.columns();
+    let mut named = NamesInRow::default();
+    for (_, cell) in &done.cells {
+        match cell {
+            Cell::Value(Value::Text(text)) => header.again.count(text.as_bytes(), &mut named),
+            _ => named.others(),
+        }
+    }
+    header.again.check(&named, &format!("line {}", line + 1))?;
     let mut row = Row::new(columns, true, columns.decimal);
     let mut cells: Vec<Option<Cell>> = Vec::new();
     cells.resize_with(header.names.len(), || None);

@@ -556,6 +556,12 @@ def test_lightning_takes_the_last_cell_of_each_column(tmp_path: Path) -> None:
             "params.opt.a": ["1", "2"],
         },
     )
+    found = trackers.read(tmp_path)
+    assert len(list(found)) == 1
+    assert not any("the last val_loss" in note for note in found.notes)
+    (run / "metrics.csv").write_text("epoch,step,train_loss,val_loss\r\n0,10,,2.75\r\n1,20,1.25,\r\n")
+    assert len(list(found)) == 1
+    assert found.notes[0].endswith("metrics.csv: the last val_loss is of step 10 of 20")
     for table, message in (
         ("a,a\n1,2\n", "two columns of one name: a"),
         ("a,b\n1\n", "line 2 has 1 cells under 2"),

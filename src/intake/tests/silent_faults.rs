@@ -124,6 +124,37 @@ fn a_percentage_is_divided_once_and_a_mixed_column_is_refused() {
     assert!(errors[0].starts_with("row 1: sparsity has no percent sign"), "{errors:?}");
 }
 
+/// A workbook holds 0.5 in a cell that shows 50 %.
+#[test]
+fn a_fraction_is_no_percentage() {
+    let percent =
+        || OptionTexts { sparsity_unit: Some("percent".into()), ..OptionTexts::default() };
+    let input = format!(
+        "{HEADER}\na,1e6,0.5,1e9,3\nb,1e6,50,1e9,3\nc,1e6,0,1e9,3\nd,1e6,1,1e9,3\ne,1e6,0.999,1e9,3\nf,1e6,-1,1e9,3\n"
+    );
+    let (runs, errors) = csv(percent(), &input);
+    let found: Vec<f64> = runs.iter().map(|run| run.observation.sparsity.get()).collect();
+    assert_eq!(found, [0.5, 0.0, 0.01]);
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[0].starts_with("row 0: sparsity must be 0 or at least 1"), "{errors:?}");
+    assert!(errors[0].contains("write 50 for one half, or leave sparsity_unit out"), "{errors:?}");
+    assert!(errors[1].starts_with("row 4: sparsity must be 0 or at least 1"), "{errors:?}");
+    // The same where an expression computes it, and as a number of JSON.
+    let mut reading = options(OptionTexts { map: vec!["sparsity:1-density".into()], ..percent() });
+    reading.format = Format::Ndjson;
+    let row =
+        r#"{"external_id": "a", "nonzero_params": 1e6, "density": 0.25, "data": 1e9, "loss": 3}"#;
+    let (_, errors) = read(&reading, row.as_bytes()).unwrap();
+    assert!(errors[0].contains("leave sparsity_unit out"), "{errors:?}");
+    // A factor says the same as the unit.
+    let factor = OptionTexts { scale: vec!["sparsity:0.01".into()], ..OptionTexts::default() };
+    let (runs, errors) = csv(factor, &format!("{HEADER}\na,1e6,0.5,1e9,3\nb,1e6,50,1e9,3\n"));
+    assert_eq!((only(&runs).observation.sparsity.get(), errors.len()), (0.5, 1));
+    // A percent sign says it in the cell.
+    let (runs, _) = csv(percent(), &format!("{HEADER}\na,1e6,0.5%,1e9,3\n"));
+    assert_eq!(only(&runs).observation.sparsity.get(), 0.005);
+}
+
 #[test]
 fn whole_numbers_keep_their_digits_as_names_and_tags() {
     let reading = || {
@@ -259,6 +290,216 @@ fn a_pattern_that_counts_zeros_is_refused_and_a_time_of_day_explained() {
     assert_eq!(only(&runs).external_id, "b");
     assert!(errors[0].contains("it is 3:4 here"), "{errors:?}");
     assert!(errors[1].contains("spreadsheet"), "{errors:?}");
+}
+
+/// Whatever is no number there would count as no value: the row would be left out, or another checkpoint be kept.
+#[test]
+fn a_text_where_keep_and_where_need_a_number_is_an_error_of_its_row() {
+    let table = |cell: &str| {
+        format!(
+            "run,step,nonzero_params,sparsity,data,loss\n\
+             x,900,1e6,0,1e9,3\nx,{cell},1e6,0,2e9,2\nx,,1e6,0,3e9,1\ny,5,1e6,0,1e9,4\n"
+        )
+    };
+    let id = || OptionTexts { id: Some("run".into()), ..OptionTexts::default() };
+    let keep = || OptionTexts { keep: Some("last:step".into()), ..id() };
+    let condition = |text: &str| OptionTexts { condition: Some(text.into()), ..id() };
+    for (cell, says) in [
+        ("\"1,000\"", "column step could be one number or another"),
+        ("abc", "column step must be a number, not \"abc\""),
+        ("50%", "column step must be a number without a percent sign, not \"50%\""),
+    ] {
+        for (texts, option) in [
+            (keep(), "keep"),
+            (condition("step > 10"), "where"),
+            (condition("step == 1000"), "where"),
+            (condition("step != 900"), "where"),
+        ] {
+            let (_, found) = intake(texts, &table(cell));
+            let error = &found.errors.named[0];
+            assert_eq!((error.row, error.field()), (1, option), "{cell}: {error}");
+            assert!(error.error.detail.contains(says), "{cell}: {error}");
+        }
+    }
+    let (runs, found) =
+        intake(OptionTexts { decimal: Some(".".into()), ..keep() }, &table("\"1,000\""));
+    assert_eq!(found.errors.total, 0);
+    assert_eq!(runs.iter().map(|run| run.observation.loss.get()).collect::<Vec<_>>(), [2.0, 4.0]);
+    // An empty cell is no value, and texts are compared with texts.
+    let (_, found) = intake(condition("step > 10"), &table("1000"));
+    assert_eq!((found.errors.total, found.left_out["where"]), (0, 2));
+    let (runs, found) = intake(condition("step == 'abc'"), &table("abc"));
+    assert_eq!((runs.len(), found.errors.total), (1, 0));
+    // A list or an object is no value either.
+    let mut reading = options(condition("config > 3"));
+    reading.format = Format::Ndjson;
+    let row = r#"{"run": "a", "nonzero_params": 1e6, "sparsity": 0, "data": 1e9, "loss": 3, "config": {"a": 1}}"#;
+    let (_, errors) = read(&reading, row.as_bytes()).unwrap();
+    assert!(errors[0].contains("column config must be a number, a text"), "{errors:?}");
+}
+
+#[test]
+fn a_second_table_below_the_first_is_refused() {
+    let first = format!("{HEADER}\na,1e6,0,1e9,3\n");
+    let texts = || {
+        [
+            OptionTexts::default(),
+            OptionTexts {
+                condition: Some("loss != 'loss' and loss != 'data'".into()),
+                ..OptionTexts::default()
+            },
+        ]
+    };
+    for again in [
+        HEADER,
+        "external_id,nonzero_params,sparsity,loss,data",
+        " external_id, nonzero_params, sparsity, data, loss",
+        // With another column, or one more.
+        "external_id,nonzero_params,sparsity,data,val_loss",
+        "external_id,nonzero_params,sparsity,data,loss,seed",
+    ] {
+        for texts in texts() {
+            let input = format!("{first}{again}\nb,1e6,0,3,1e9\n");
+            let detail = match read(&options(texts), input.as_bytes()) {
+                Err(IngestError::Malformed(detail)) => detail,
+                other => panic!("{again}: {other:?}"),
+            };
+            assert!(detail.starts_with("line 3 holds names of columns again"), "{detail}");
+        }
+    }
+    // A text that happens to be the name of a column is none of a header.
+    let texts = OptionTexts { tag_columns: vec!["metric".into()], ..OptionTexts::default() };
+    let input = format!("{HEADER},metric\na,1e6,0,1e9,3,loss\nloss,1e6,0,1e9,3,data\n");
+    let (runs, errors) = csv(texts, &input);
+    assert_eq!((runs.len(), errors), (2, Vec::new()));
+}
+
+/// Of a mixture of experts, whose dense size somebody calls non-zero.
+#[test]
+fn two_columns_for_one_size_must_agree() {
+    let header = "external_id,nonzero_params,active_params,sparsity,data,loss\n";
+    let row = |nonzero: &str, active: &str| format!("a,{nonzero},{active},0,1e9,3\n");
+    let (runs, errors) = csv(OptionTexts::default(), &format!("{header}{}", row("9.4e8", "2.8e8")));
+    assert_eq!(runs.len(), 0);
+    assert!(
+        errors[0].starts_with(
+            "row 0: nonzero_params must be the same in the columns nonzero_params and active_params, not 940000000 \
+             and 280000000"
+        ),
+        "{errors:?}"
+    );
+    let swapped = "external_id,active_params,nonzero_params,sparsity,data,loss\n";
+    let (_, errors) = csv(OptionTexts::default(), &format!("{swapped}{}", row("2.8e8", "9.4e8")));
+    assert!(errors[0].contains("not 940000000 and 280000000"), "{errors:?}");
+    // They may be rounded differently, and one may be empty.
+    for (nonzero, active) in [("9.4e8", "940M"), ("9.4e8", "940.1M"), ("9.4e8", "")] {
+        let (runs, _) = csv(OptionTexts::default(), &format!("{header}{}", row(nonzero, active)));
+        assert_eq!(only(&runs).observation.nonzero_params.get(), 9.4e8);
+    }
+    let (_, errors) = csv(OptionTexts::default(), &format!("{header}{}", row("9.4e8", "n.d.")));
+    assert!(
+        errors[0].contains("must be a number, not \"n.d.\" (column active_params)"),
+        "{errors:?}"
+    );
+    // A mapping says which one it is.
+    let (runs, _) =
+        csv(map(&["nonzero_params:active_params"]), &format!("{header}{}", row("9.4e8", "2.8e8")));
+    assert_eq!(only(&runs).observation.nonzero_params.get(), 2.8e8);
+    // What was measured may differ from what was planned.
+    let measured =
+        "ID,summary.nonzero_params,config.nonzero_params,sparsity,data,loss\na,9.4e8,1e9,0,1e9,3\n";
+    let wandb = OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() };
+    assert_eq!(only(&csv(wandb, measured).0).observation.nonzero_params.get(), 9.4e8);
+    // The same in JSON, also where a tracker's prefix stands before the names.
+    for (texts, row) in [
+        (
+            OptionTexts::default(),
+            r#"{"external_id": "a", "nonzero_params": 9.4e8, "active_params": 2.8e8, "sparsity": 0, "data": 1e9, "loss": 3}"#,
+        ),
+        (
+            OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() },
+            r#"{"id": "a", "config": {"active_params": 2.8e8, "nonzero_params": 9.4e8, "sparsity": 0, "data": 1e9}, "summary": {"loss": 3}}"#,
+        ),
+    ] {
+        let mut reading = options(texts);
+        reading.format = Format::Ndjson;
+        let (_, errors) = read(&reading, row.as_bytes()).unwrap();
+        assert!(errors[0].contains("not 940000000 and 280000000"), "{errors:?}");
+    }
+}
+
+#[test]
+fn no_more_data_is_different_than_there_is() {
+    let input = format!("{HEADER},unique_data\na,1e6,0,1e9,3,2e10\nb,1e6,0,1e9,3,1e9\n");
+    let (runs, errors) = csv(OptionTexts::default(), &input);
+    assert_eq!(only(&runs).external_id, "b");
+    assert!(errors[0].starts_with("row 0: unique_data must be at most data"), "{errors:?}");
+}
+
+#[test]
+fn a_size_is_multiplied_once() {
+    let scaled = |scale: &str| OptionTexts { scale: vec![scale.into()], ..OptionTexts::default() };
+    let table = |size: &str, data: &str| format!("{HEADER}\na,{size},0,{data},3\n");
+    let (runs, errors) = csv(scaled("nonzero_params:1e6"), &table("1.3B", "1e9"));
+    assert_eq!(runs.len(), 0);
+    assert!(
+        errors[0].starts_with("row 0: nonzero_params must be a number without a unit"),
+        "{errors:?}"
+    );
+    assert!(errors[0].contains("scale=nonzero_params:1000000 "), "{errors:?}");
+    assert!(errors[0].contains("not \"1.3B\""), "{errors:?}");
+    let (runs, _) = csv(scaled("nonzero_params:1e6"), &table("1300", "20B"));
+    let run = &only(&runs).observation;
+    assert_eq!((run.nonzero_params.get(), run.data.get()), (1.3e9, 2e10));
+    // A factor of 1 only says that the unit is right.
+    assert_eq!(csv(scaled("data:1"), &table("1e6", "20B")).0.len(), 1);
+    let (runs, errors) = csv(OptionTexts::default(), &table("1e6", "1e9B"));
+    assert_eq!(runs.len(), 0);
+    assert!(
+        errors[0].contains("with an exponent or with a unit, and not with both, not \"1e9B\""),
+        "{errors:?}"
+    );
+}
+
+/// A frame has its numbers as texts in CSV, and as numbers in JSON and Parquet.
+#[test]
+fn a_name_of_several_columns_is_the_same_in_every_format() {
+    let texts = || OptionTexts { id: Some("run,seed".into()), ..OptionTexts::default() };
+    let rest = "1e6,0,1e9,3";
+    let of_csv = |run: &str, seed: &str| {
+        let table = format!("run,seed,nonzero_params,sparsity,data,loss\n{run},{seed},{rest}\n");
+        only(&csv(texts(), &table).0).external_id.clone()
+    };
+    let of_json = |seed: &str| {
+        let mut reading = options(texts());
+        reading.format = Format::Ndjson;
+        let row = format!(
+            r#"{{"run": "a", "seed": {seed}, "nonzero_params": 1e6, "sparsity": 0, "data": 1e9, "loss": 3}}"#
+        );
+        only(&read(&reading, row.as_bytes()).unwrap().0).external_id.clone()
+    };
+    for (in_csv, in_json, name) in [
+        ("1.0", "1.0", "a:1"),
+        ("1", "1", "a:1"),
+        ("-2.0", "-2.0", "a:-2"),
+        ("0.1", "0.1", "a:0.1"),
+        ("0.0", "0.0", "a:0"),
+        ("1e-05", "1e-05", "a:0.00001"),
+        ("2.5e-07", "2.5e-07", "a:0.00000025"),
+        ("007", "\"007\"", "a:007"),
+        ("1.10", "\"1.10\"", "a:1.10"),
+        ("3e8", "\"3e8\"", "a:3e8"),
+        ("12e45678", "\"12e45678\"", "a:12e45678"),
+        ("1.0.0", "\"1.0.0\"", "a:1.0.0"),
+        ("v1.0", "\"v1.0\"", "a:v1.0"),
+        ("1.", "\"1.\"", "a:1."),
+    ] {
+        assert_eq!((of_csv("a", in_csv), of_json(in_json)), (name.into(), name.into()), "{in_csv}");
+    }
+    assert_eq!(of_csv("1.0", "007.0"), "1:007.0");
+    // The name that a run already has stays as it is.
+    let input = format!("{HEADER}\n1.0,{rest}\n");
+    assert_eq!(only(&csv(OptionTexts::default(), &input).0).external_id, "1.0");
 }
 
 #[test]

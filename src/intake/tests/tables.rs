@@ -398,7 +398,39 @@ fn data_counted_in_something_else_than_the_familys_unit_is_asked_about() {
     }
     checked("data:steps", &[], "steps").unwrap();
     checked("data:step", &[], "Steps").unwrap();
-    checked("data:tokens", &[], "tokens").unwrap();
+    for (column, unit) in [
+        ("data:tokens", "steps"),
+        ("data:num_input_tokens_seen", "images"),
+        ("data:trainTokens", "samples"),
+        ("data:n_images", "tokens"),
+        ("data:samples_seen", "tokens"),
+        ("data:`Consumed Samples`", "tokens"),
+        ("data:tokens_per_step", "tokens"),
+        ("data:train/steps", "tokens"),
+        ("data:batches", "tokens"),
+        ("unique_data:n_images", "tokens"),
+        ("pretraining_data:steps", "tokens"),
+    ] {
+        let errors = checked(column, &[], unit).unwrap_err();
+        let detail = &errors[0].detail;
+        assert!(detail.contains(&format!("the family counts {unit}")), "{column}: {detail}");
+        let (field, _) = column.split_once(':').unwrap();
+        checked(column, &[&format!("{field}:1")], unit).unwrap();
+    }
+    for (column, unit) in [
+        ("data:tokens", "tokens"),
+        ("data:tokens", "training tokens"),
+        ("data:Token", "BPE tokens"),
+        ("data:samples_seen", "samples"),
+        ("data:step_tokens", "tokens"),
+        ("data:train/tokens", "tokens"),
+        ("data:data", "images"),
+        ("data:D", "tokens"),
+        ("data:steps*batch", "samples"),
+        ("data:tokens/2", "tokens"),
+    ] {
+        checked(column, &[], unit).unwrap();
+    }
     // An expression already states the unit.
     checked("data:steps*524288", &[], "tokens").unwrap();
 }

@@ -172,3 +172,20 @@ fn what_is_no_workbook_is_malformed() {
     let other = of_workbook(&other, OptionTexts::default());
     assert!(matches!(other, Err(IngestError::Malformed(_))), "{other:?}");
 }
+
+#[test]
+fn a_second_table_below_the_first_is_refused() {
+    let names = "external_id,nonzero_params,sparsity,data,loss";
+    for again in [names, "loss,data,sparsity,nonzero_params,external_id"] {
+        let cells = [
+            text("A2", "a"),
+            number("B2", "1e6"),
+            number("C2", "0"),
+            number("D2", "1e9"),
+            number("E2", "3"),
+        ];
+        let rows = [header(1, names), row(2, &cells), header(4, again)].concat();
+        let found = malformed(Format::Xlsx, &workbook(&[("runs", &rows)]));
+        assert!(found.starts_with("line 4 holds names of columns again"), "{found}");
+    }
+}

@@ -27,7 +27,13 @@ def read(root: Path, notes: list[str]) -> Iterator[TrackedRun]:
     for path in paths:
         where = place(root, path.parent)
         row: dict[str, Any] = dict(where)
-        row |= {f"metrics.{name}": cell for name, cell in _last_cells(path).items()}
+        last, steps = _last_cells(path)
+        row |= {f"metrics.{name}": cell for name, cell in last.items()}
+        end = last.get("step")
+        for name, step in steps.items():
+            # What may be a validation loss, by its name.
+            if end and step and step != end and "val" in name and "loss" in name:
+                notes.append(f"{path}: the last {name} is of step {step} of {end}")
         params = path.parent / PARAMS
         if params.is_file():
             hparams = read_yaml(params)
@@ -41,9 +47,11 @@ def read(root: Path, notes: list[str]) -> Iterator[TrackedRun]:
         notes.append("Lightning's files do not say whether a run finished")
 
 
-def _last_cells(path: Path) -> dict[str, str]:
+def _last_cells(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the last cell with a value of each column, and the step of its row."""
     table = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     last: dict[str, str] = {}
+    steps: dict[str, str] = {}
     try:
         header = next(table, [])
         if len(set(header)) < len(header):
@@ -55,7 +63,9 @@ def _last_cells(path: Path) -> dict[str, str]:
             if len(cells) != len(header):
                 detail = f"{path}, line {table.line_num} has {len(cells)} cells under {len(header)} columns"
                 raise UnreadableError(detail)
-            last |= {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            row = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            last |= row
+            steps |= dict.fromkeys(row, row.get("step", ""))
     except csv.Error as error:
         raise UnreadableError(f"{path}, line {table.line_num}: {error}") from None
-    return last
+    return last, steps
