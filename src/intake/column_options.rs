@@ -35,14 +35,16 @@ impl Source {
     }
 }
 
-/// What a sparsity is given in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SparsityUnit {
-    /// 0 to 1.
-    #[default]
-    Fraction,
-    /// 0 to 100.
-    Percent,
+named! {
+    /// What a sparsity is given in.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum SparsityUnit {
+        /// 0 to 1.
+        #[default]
+        Fraction = "fraction",
+        /// 0 to 100.
+        Percent = "percent",
+    }
 }
 
 /// What makes the name of a run.
@@ -65,14 +67,16 @@ pub enum Choice {
     First,
 }
 
-/// What becomes of the optional fields that a row does not bring, of a run that is stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AbsentFields {
-    /// They stay as they are.
-    #[default]
-    Keep,
-    /// They are empty then.
-    Clear,
+named! {
+    /// What becomes of the optional fields that a row does not bring, of a run that is stored.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum AbsentFields {
+        /// They stay as they are.
+        #[default]
+        Keep = "keep",
+        /// They are empty then.
+        Clear = "clear",
+    }
 }
 
 /// What columns mean, as somebody says it.

@@ -1,57 +1,44 @@
 //! The fields of a submitted run.
 
+use sparsity_law::named;
+
 /// How `nonzero_params` are called where the zeros are experts that a token does not pass.
 pub(crate) const ACTIVE_PARAMS: &str = "active_params";
 
-/// A field of a submitted run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Field {
-    /// The submitter's name of the run.
-    ExternalId,
-    /// Non-zero parameters.
-    NonzeroParams,
-    /// Parameters, zeros included.
-    TotalParams,
-    /// Fraction of zeros.
-    Sparsity,
-    /// Data seen in training.
-    Data,
-    /// Validation loss.
-    Loss,
-    /// `scratch` or `pretrained`.
-    Start,
-    /// Data that a pretrained start had seen.
-    PretrainingData,
-    /// How much of the data is different.
-    UniqueData,
-    /// Structured pattern.
-    Pattern,
-    /// Labels: an object of texts, in a cell as JSON.
-    Tags,
-    /// Why fits leave the run out.
-    ExclusionReason,
-    /// Training FLOPs: held against size and data, and not stored.
-    Flops,
+named! {
+    /// A field of a submitted run, in the order in which exports have them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Field {
+        /// The submitter's name of the run.
+        ExternalId = "external_id",
+        /// Non-zero parameters.
+        NonzeroParams = "nonzero_params",
+        /// Parameters, zeros included.
+        TotalParams = "total_params",
+        /// Fraction of zeros.
+        Sparsity = "sparsity",
+        /// Data seen in training.
+        Data = "data",
+        /// Validation loss.
+        Loss = "loss",
+        /// `scratch` or `pretrained`.
+        Start = "start",
+        /// Data that a pretrained start had seen.
+        PretrainingData = "pretraining_data",
+        /// How much of the data is different.
+        UniqueData = "unique_data",
+        /// Structured pattern.
+        Pattern = "pattern",
+        /// Labels: an object of texts, in a cell as JSON.
+        Tags = "tags",
+        /// Why fits leave the run out.
+        ExclusionReason = "exclusion_reason",
+        /// Training FLOPs: held against size and data, and not stored.
+        Flops = "flops",
+    }
 }
 
 impl Field {
-    /// All fields, in the order in which exports have them.
-    pub const ALL: [Self; 13] = [
-        Self::ExternalId,
-        Self::NonzeroParams,
-        Self::TotalParams,
-        Self::Sparsity,
-        Self::Data,
-        Self::Loss,
-        Self::Start,
-        Self::PretrainingData,
-        Self::UniqueData,
-        Self::Pattern,
-        Self::Tags,
-        Self::ExclusionReason,
-        Self::Flops,
-    ];
-
     /// Fields with a number, which may be scaled.
     pub const NUMBERS: [Self; 8] = [
         Self::NonzeroParams,
@@ -63,26 +50,6 @@ impl Field {
         Self::UniqueData,
         Self::Flops,
     ];
-
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ExternalId => "external_id",
-            Self::NonzeroParams => "nonzero_params",
-            Self::TotalParams => "total_params",
-            Self::Sparsity => "sparsity",
-            Self::Data => "data",
-            Self::Loss => "loss",
-            Self::Start => "start",
-            Self::PretrainingData => "pretraining_data",
-            Self::UniqueData => "unique_data",
-            Self::Pattern => "pattern",
-            Self::Tags => "tags",
-            Self::ExclusionReason => "exclusion_reason",
-            Self::Flops => "flops",
-        }
-    }
 
     /// Its name, as the only one that it has.
     pub(crate) const fn name(self) -> &'static [&'static str] {
@@ -103,7 +70,7 @@ impl Field {
         if name == ACTIVE_PARAMS {
             return Some(Self::NonzeroParams);
         }
-        Self::ALL.into_iter().find(|field| field.as_str() == name)
+        Self::of_name(name)
     }
 
     pub(crate) fn list(fields: &[Self]) -> String {

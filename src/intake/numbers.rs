@@ -1,24 +1,17 @@
 //! Numbers as people and tools write them, and what cannot be told apart.
 
+use sparsity_law::named;
+
 use crate::intake::field::Field;
 
-/// What a mark in a number means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decimal {
-    /// `2.934`.
-    Point,
-    /// `2,934` is below 3.
-    Comma,
-}
-
-impl Decimal {
-    /// The mark.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Point => ".",
-            Self::Comma => ",",
-        }
+named! {
+    /// What a mark in a number means.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Decimal {
+        /// `2.934`.
+        Point = ".",
+        /// `2,934` is below 3.
+        Comma = ",",
     }
 }
 

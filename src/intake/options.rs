@@ -119,20 +119,13 @@ impl OptionTexts {
                 .take("source", found.ok_or_else(|| format!("must be one of {known}, not {text}")))
         });
         let sparsity_unit = said(&self.sparsity_unit, &kept.sparsity_unit).and_then(|text| {
-            let found = match text.as_str() {
-                "fraction" => Ok(SparsityUnit::Fraction),
-                "percent" => Ok(SparsityUnit::Percent),
-                _ => Err(format!("must be fraction or percent, not {text}")),
-            };
-            checks.take("sparsity_unit", found)
+            let found = SparsityUnit::of_name(&text);
+            let wrong = || format!("must be fraction or percent, not {text}");
+            checks.take("sparsity_unit", found.ok_or_else(wrong))
         });
         let absent = said(&self.absent, &kept.absent).and_then(|text| {
-            let found = match text.as_str() {
-                "keep" => Ok(AbsentFields::Keep),
-                "clear" => Ok(AbsentFields::Clear),
-                _ => Err(format!("must be keep or clear, not {text}")),
-            };
-            checks.take("absent", found)
+            let found = AbsentFields::of_name(&text);
+            checks.take("absent", found.ok_or_else(|| format!("must be keep or clear, not {text}")))
         });
         let mut tag_columns: Vec<String> =
             self.tag_columns.iter().flat_map(|text| listed(text)).collect();

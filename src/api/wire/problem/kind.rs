@@ -1,158 +1,84 @@
 //! The kinds of problems, each with the title and status that go with it.
 
 use axum::http::StatusCode;
+use sparsity_law::named;
 
 use crate::domain::refit::RefitFailureKind;
 
-/// Every kind of problem; `docs/problems.md` describes each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// The body cannot be read at all.
-    Malformed,
-    /// Fields or parameters are missing, unknown or out of range.
-    Invalid,
-    /// It is not known who asks.
-    Unauthenticated,
-    /// Whoever asks may not.
-    Forbidden,
-    /// A page of another site asks a service that knows nobody.
-    CrossSite,
-    /// A service that knows nobody is asked under a name that is not its own.
-    Misdirected,
-    /// What the path names does not exist.
-    NotFound,
-    /// The path exists, the method does not.
-    MethodNotAllowed,
-    /// The answer has no representation that the caller takes.
-    NotAcceptable,
-    /// The request took too long to arrive.
-    RequestTimeout,
-    /// A family of this name exists.
-    FamilyExists,
-    /// A hardware profile of this name exists.
-    ProfileExists,
-    /// A family's data unit cannot change under its runs and laws.
-    DataUnitInUse,
-    /// A forecast of this name asked something else.
-    ForecastExists,
-    /// The run of a forecast has arrived before it.
-    RunExists,
-    /// The family has no law yet.
-    NoLaw,
-    /// The body is larger than the limit.
-    TooLarge,
-    /// The body is of a type that is not understood.
-    UnsupportedMediaType,
-    /// The answer is a number that no double can hold.
-    NotRepresentable,
-    /// A refit found no runs.
-    NoRuns,
-    /// A refit's runs determine no law.
-    NotIdentifiable,
-    /// The law does not know what the question is about.
-    Undetermined,
-    /// The runs behind the law do not determine the answer.
-    NotIdentified,
-    /// No run is known that would narrow an answer.
-    NoSuggestion,
-    /// No plan keeps every bound.
-    Infeasible,
-    /// A law came out different when it was fitted again.
-    NotReproduced,
-    /// Another what-if of the family waits.
-    WhatIfQueued,
-    /// There are as many valid keys as there can be.
-    TooManyKeys,
-    /// A quota is used up.
-    TooManyRequests,
-    /// The workers of a refit, or of an upload, died.
-    WorkerLost,
-    /// A defect of the service.
-    Internal,
-    /// The database is out of reach for now.
-    Unavailable,
-    /// The disk of the database is full.
-    StorageFull,
+named! {
+    /// Every kind of problem, by the last segment of its type; `docs/problems.md` describes each.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ProblemKind {
+        /// The body cannot be read at all.
+        Malformed = "malformed",
+        /// Fields or parameters are missing, unknown or out of range.
+        Invalid = "invalid",
+        /// It is not known who asks.
+        Unauthenticated = "unauthenticated",
+        /// Whoever asks may not.
+        Forbidden = "forbidden",
+        /// A page of another site asks a service that knows nobody.
+        CrossSite = "cross-site",
+        /// A service that knows nobody is asked under a name that is not its own.
+        Misdirected = "misdirected",
+        /// What the path names does not exist.
+        NotFound = "not-found",
+        /// The path exists, the method does not.
+        MethodNotAllowed = "method-not-allowed",
+        /// The answer has no representation that the caller takes.
+        NotAcceptable = "not-acceptable",
+        /// The request took too long to arrive.
+        RequestTimeout = "request-timeout",
+        /// A family of this name exists.
+        FamilyExists = "family-exists",
+        /// A hardware profile of this name exists.
+        ProfileExists = "profile-exists",
+        /// A family's data unit cannot change under its runs and laws.
+        DataUnitInUse = "data-unit-in-use",
+        /// A forecast of this name asked something else.
+        ForecastExists = "forecast-exists",
+        /// The run of a forecast has arrived before it.
+        RunExists = "run-exists",
+        /// The family has no law yet.
+        NoLaw = "no-law",
+        /// The body is larger than the limit.
+        TooLarge = "too-large",
+        /// The body is of a type that is not understood.
+        UnsupportedMediaType = "unsupported-media-type",
+        /// The answer is a number that no double can hold.
+        NotRepresentable = "not-representable",
+        /// A refit found no runs.
+        NoRuns = "no-runs",
+        /// A refit's runs determine no law.
+        NotIdentifiable = "not-identifiable",
+        /// The law does not know what the question is about.
+        Undetermined = "undetermined",
+        /// The runs behind the law do not determine the answer.
+        NotIdentified = "not-identified",
+        /// No run is known that would narrow an answer.
+        NoSuggestion = "no-suggestion",
+        /// No plan keeps every bound.
+        Infeasible = "infeasible",
+        /// A law came out different when it was fitted again.
+        NotReproduced = "not-reproduced",
+        /// Another what-if of the family waits.
+        WhatIfQueued = "what-if-queued",
+        /// There are as many valid keys as there can be.
+        TooManyKeys = "too-many-keys",
+        /// A quota is used up.
+        TooManyRequests = "too-many-requests",
+        /// The workers of a refit, or of an upload, died.
+        WorkerLost = "worker-lost",
+        /// A defect of the service.
+        Internal = "internal",
+        /// The database is out of reach for now.
+        Unavailable = "unavailable",
+        /// The disk of the database is full.
+        StorageFull = "storage-full",
+    }
 }
 
 impl ProblemKind {
-    /// All kinds.
-    pub const ALL: [Self; 33] = [
-        Self::Malformed,
-        Self::Invalid,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::CrossSite,
-        Self::Misdirected,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::NotAcceptable,
-        Self::RequestTimeout,
-        Self::FamilyExists,
-        Self::ProfileExists,
-        Self::DataUnitInUse,
-        Self::ForecastExists,
-        Self::RunExists,
-        Self::NoLaw,
-        Self::TooLarge,
-        Self::UnsupportedMediaType,
-        Self::NotRepresentable,
-        Self::NoRuns,
-        Self::NotIdentifiable,
-        Self::Undetermined,
-        Self::NotIdentified,
-        Self::NoSuggestion,
-        Self::Infeasible,
-        Self::NotReproduced,
-        Self::WhatIfQueued,
-        Self::TooManyKeys,
-        Self::TooManyRequests,
-        Self::WorkerLost,
-        Self::Internal,
-        Self::Unavailable,
-        Self::StorageFull,
-    ];
-
-    /// Last segment of the problem's type.
-    #[must_use]
-    pub const fn slug(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Invalid => "invalid",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::CrossSite => "cross-site",
-            Self::Misdirected => "misdirected",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::NotAcceptable => "not-acceptable",
-            Self::RequestTimeout => "request-timeout",
-            Self::FamilyExists => "family-exists",
-            Self::ProfileExists => "profile-exists",
-            Self::DataUnitInUse => "data-unit-in-use",
-            Self::ForecastExists => "forecast-exists",
-            Self::RunExists => "run-exists",
-            Self::NoLaw => "no-law",
-            Self::TooLarge => "too-large",
-            Self::UnsupportedMediaType => "unsupported-media-type",
-            Self::NotRepresentable => "not-representable",
-            Self::NoRuns => "no-runs",
-            Self::NotIdentifiable => "not-identifiable",
-            Self::Undetermined => "undetermined",
-            Self::NotIdentified => "not-identified",
-            Self::NoSuggestion => "no-suggestion",
-            Self::Infeasible => "infeasible",
-            Self::NotReproduced => "not-reproduced",
-            Self::WhatIfQueued => "what-if-queued",
-            Self::TooManyKeys => "too-many-keys",
-            Self::TooManyRequests => "too-many-requests",
-            Self::WorkerLost => "worker-lost",
-            Self::Internal => "internal",
-            Self::Unavailable => "unavailable",
-            Self::StorageFull => "storage-full",
-        }
-    }
-
     /// The title, the same for every problem of the kind.
     #[must_use]
     pub const fn title(self) -> &'static str {
