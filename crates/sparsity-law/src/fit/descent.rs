@@ -5,7 +5,7 @@ use argmin::core::{Executor, State, TerminationReason, TerminationStatus};
 use serde::{Deserialize, Serialize};
 
 use super::kinks::{MOST_RUNS, approach};
-use super::newton::{DampedNewton, Target};
+use super::newton::{DampedNewton, DescentTarget};
 use super::normalised::Point;
 use super::objective::Objective;
 use super::parameters::Parameters;
@@ -148,11 +148,11 @@ fn stage(
         }
         method.begins_at(leaps.evaluation);
     }
-    newton(Target { objective, parameters, delta, tolerance }, method, descent);
+    newton(DescentTarget { objective, parameters, delta, tolerance }, method, descent);
 }
 
 /// Goes on from where a descent is.
-pub(super) fn newton(target: Target<'_>, method: DampedNewton<'_>, descent: &mut Descent) {
+pub(super) fn newton(target: DescentTarget<'_>, method: DampedNewton<'_>, descent: &mut Descent) {
     let budget = u64::from(BUDGET.saturating_sub(descent.evaluations));
     let outcome = Executor::new(target, method)
         .configure(|state| state.param(descent.point).max_iters(budget))

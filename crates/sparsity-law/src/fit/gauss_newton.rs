@@ -1,6 +1,6 @@
 //! The engine of the forms with coefficients of their own, and of all forms where they are compared.
 //!
-//! A [`Model`] gives its value and gradient by its free coordinates; the engine minimises the Huber loss over these by
+//! A [`FormModel`] gives its value and gradient by its free coordinates; the engine minimises the Huber loss over these by
 //! damped Gauss-Newton steps, reweighted. It is slower than the engine of the paper's form, knows no second derivatives,
 //! and stops short of the kinks of a delta far below the noise.
 
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::config::Residual;
 use super::descent::Termination;
-use super::model::{Kind, Model, Point, Row, Table};
+use super::model::{FormModel, Kind, Point, Row, Table};
 use super::starts::{Stream, generator};
 use crate::law::quantile;
 
@@ -59,7 +59,7 @@ impl Engine<'_> {
     }
 
     /// The residuals of the runs that count, without their signs.
-    pub fn absolute_residuals(&self, model: Model, at: &Point, shares: &[f64]) -> Vec<f64> {
+    pub fn absolute_residuals(&self, model: FormModel, at: &Point, shares: &[f64]) -> Vec<f64> {
         let mut slope = vec![0.0; at.len()];
         let rows = self.table.rows.iter().zip(shares).filter(|(_, share)| **share > 0.0);
         rows.map(|(row, _)| self.residual(model.evaluate(at, row, &mut slope), row).abs()).collect()
@@ -67,7 +67,7 @@ impl Engine<'_> {
 
     /// A start: exponents drawn at random, and the amplitudes that suit them. Given the exponents the loss is linear in
     /// these.
-    pub fn start(&self, model: Model, shares: &[f64], rng: &mut ChaCha8Rng) -> Point {
+    pub fn start(&self, model: FormModel, shares: &[f64], rng: &mut ChaCha8Rng) -> Point {
         let mut at = model.start(rng);
         let kinds = model.kinds();
         let places: Vec<usize> =
@@ -102,7 +102,7 @@ impl Engine<'_> {
     }
 
     /// Mean Huber loss over the runs that count, in units of `delta^2`.
-    pub fn value(&self, model: Model, at: &Point, shares: &[f64], delta: f64) -> f64 {
+    pub fn value(&self, model: FormModel, at: &Point, shares: &[f64], delta: f64) -> f64 {
         let mut slope = vec![0.0; at.len()];
         let mut sum = 0.0;
         for (row, share) in self.table.rows.iter().zip(shares) {
@@ -117,7 +117,7 @@ impl Engine<'_> {
     /// The best of descents from points near and from random starts; `None` where it was stopped.
     pub fn fit(
         &self,
-        model: Model,
+        model: FormModel,
         shares: &[f64],
         near: &[&Point],
         fresh: usize,
@@ -140,7 +140,7 @@ impl Engine<'_> {
     /// `None` where it was stopped.
     pub fn descend(
         &self,
-        model: Model,
+        model: FormModel,
         mut at: Point,
         shares: &[f64],
         most_steps: usize,
@@ -165,7 +165,7 @@ impl Engine<'_> {
     /// their range stay at its end.
     pub fn polish(
         &self,
-        model: Model,
+        model: FormModel,
         mut at: Point,
         shares: &[f64],
         tolerance: f64,
@@ -235,14 +235,14 @@ impl Engine<'_> {
         Some(Reached { value, point: at, evaluations, termination })
     }
 
-    fn median(&self, model: Model, at: &Point, shares: &[f64]) -> f64 {
+    fn median(&self, model: FormModel, at: &Point, shares: &[f64]) -> f64 {
         quantile(&mut self.absolute_residuals(model, at, shares), 0.5)
     }
 
     /// Damped Gauss-Newton steps with Huber's weights; how many evaluations they took, and why there are no more.
     fn stage(
         &self,
-        model: Model,
+        model: FormModel,
         at: &mut Point,
         shares: &[f64],
         delta: f64,
@@ -294,7 +294,7 @@ impl Engine<'_> {
         Some((evaluations, Termination::Budget))
     }
 
-    fn normal_equations(&self, model: Model, at: &Point, shares: &[f64], delta: f64) -> Normal {
+    fn normal_equations(&self, model: FormModel, at: &Point, shares: &[f64], delta: f64) -> Normal {
         let free = at.len();
         let mut matrix = DMatrix::zeros(free, free);
         let mut curvature = DMatrix::zeros(free, free);

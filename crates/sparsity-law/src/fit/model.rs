@@ -19,7 +19,7 @@ pub(super) type Point = DVector<f64>;
 
 /// A form over runs with so many levels of sparsity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Model {
+pub(super) struct FormModel {
     pub form: LawForm,
     pub levels: usize,
     /// Whether the amounts of data differ; otherwise what they do is held at nothing, and the irreducible loss has
@@ -95,7 +95,7 @@ impl Kind {
     }
 }
 
-impl Model {
+impl FormModel {
     /// What its coordinates are.
     pub fn kinds(self) -> Vec<Kind> {
         use Kind::{Amplitude, Exponent, Held, Signed};
@@ -478,7 +478,7 @@ pub(super) const MOST_LEVELS: usize = 200;
 impl Table {
     /// What the runs have too few of for a form, or too many; `None` where they suit it. One amount of data is
     /// enough for a model without a term of its own for it.
-    pub fn lacking(&self, model: Model) -> Option<String> {
+    pub fn lacking(&self, model: FormModel) -> Option<String> {
         let count = self.densities.len();
         let needed = match model.form {
             LawForm::Sparse | LawForm::Experts => 3,

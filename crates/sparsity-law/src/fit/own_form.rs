@@ -17,7 +17,7 @@ use super::evidence::{ABSENT, Evidence, WEAK};
 use super::gauss_newton::{ENOUGH, Engine, FEW_STEPS, FULL, MOST_STEPS, Reached};
 use super::holdout;
 use super::lack_of_fit::{step, tests_of};
-use super::model::{Kind, Model, Point, Table, distinct};
+use super::model::{FormModel, Kind, Point, Table, distinct};
 use super::multistart::{AGREEMENT, EXACT};
 use super::observations::{Observation, Observations, SAME_LEVEL};
 use super::report::{Diagnostics, FittedRun, HoldoutReport, Report, StartReport};
@@ -67,7 +67,7 @@ pub(super) fn fit_own(
     let (worth, names) = runs.in_worth(decay);
     // No form of these counts mean parameters.
     let table = Table::named(&worth, &names, 0.0, worth.len());
-    let model = Model { form, levels: table.densities.len(), data: table.amounts > 1 };
+    let model = FormModel { form, levels: table.densities.len(), data: table.amounts > 1 };
     if let Some(reason) = lacking(&table, model) {
         return Err(refuse(reason));
     }
@@ -150,7 +150,7 @@ impl RunSet {
 }
 
 /// Why these runs carry no law of this form; `None` where they do.
-fn lacking(table: &Table, model: Model) -> Option<String> {
+fn lacking(table: &Table, model: FormModel) -> Option<String> {
     if let Some(reason) = table.lacking(model) {
         return Some(reason);
     }
@@ -180,7 +180,7 @@ fn lacking(table: &Table, model: Model) -> Option<String> {
 }
 
 /// As the delta of the paper's form: from residuals to delta to residuals; `None` where it was stopped.
-fn auto_delta(engine: &Engine<'_>, model: Model, shares: &[f64]) -> Option<f64> {
+fn auto_delta(engine: &Engine<'_>, model: FormModel, shares: &[f64]) -> Option<f64> {
     let pilot = Engine { delta: delta::PILOT, ..*engine };
     let mut rng = generator(engine.seed, Stream::Delta(false));
     let starts: Vec<Point> =
@@ -214,7 +214,7 @@ fn auto_delta(engine: &Engine<'_>, model: Model, shares: &[f64]) -> Option<f64> 
 /// A fit under way.
 struct OwnFit<'a> {
     engine: Engine<'a>,
-    model: Model,
+    model: FormModel,
     /// The runs, with their data worth what it teaches.
     runs: &'a Observations,
     /// The share of each.

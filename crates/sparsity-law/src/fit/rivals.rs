@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Residual, ValidFitConfig};
 use super::control::{Control, FitError};
 use super::gauss_newton::Engine;
-use super::model::{Model, Point, Table, distinct};
+use super::model::{FormModel, Point, Table, distinct};
 use super::observations::{Observation, Observations, levels};
 use super::starts::{Stream, generator};
 use crate::law::{Interval, LawForm, RivalLaw, quantile};
@@ -107,7 +107,7 @@ pub fn rank_forms(
     };
     let (mut models, mut refused) = (Vec::new(), Vec::new());
     for form in [LawForm::Sparse, LawForm::Levels, LawForm::AverageParams, LawForm::Experts] {
-        let model = Model { form, levels: table.densities.len(), data: true };
+        let model = FormModel { form, levels: table.densities.len(), data: true };
         match refusal(&table, model) {
             None => models.push(model),
             Some(reason) => refused.push(RefusedForm { form, reason }),
@@ -125,7 +125,7 @@ pub fn rank_forms(
 }
 
 /// Why these runs cannot carry a form; `None` where they can.
-fn refusal(table: &Table, model: Model) -> Option<String> {
+fn refusal(table: &Table, model: FormModel) -> Option<String> {
     let (runs, free) = (table.rows.len(), model.free());
     // Half of the runs are left to fit in a round.
     let enough = 2 * free + 1;
@@ -144,7 +144,7 @@ struct Round {
 
 impl Engine<'_> {
     /// Every round that all forms can take part in.
-    fn rounds(&self, models: &[Model], whole: &[Point]) -> Option<Vec<Round>> {
+    fn rounds(&self, models: &[FormModel], whole: &[Point]) -> Option<Vec<Round>> {
         let quantities: [fn(&Observation) -> f64; 3] = [
             |run| run.nonzero_params.get(),
             |run| run.data.get(),
@@ -169,7 +169,7 @@ impl Engine<'_> {
     }
 
     /// Runs that lie far off by every form.
-    fn diverged(&self, models: &[Model], whole: &[Point]) -> Vec<bool> {
+    fn diverged(&self, models: &[FormModel], whole: &[Point]) -> Vec<bool> {
         let mut far = vec![true; self.table.rows.len()];
         for (model, at) in models.iter().zip(whole) {
             let mut slope = vec![0.0; at.len()];
@@ -188,7 +188,7 @@ impl Engine<'_> {
     /// `Some(None)` where some form cannot take part.
     fn round(
         &self,
-        models: &[Model],
+        models: &[FormModel],
         whole: &[Point],
         diverged: &[bool],
         (place, value, limit): (usize, fn(&Observation) -> f64, f64),
@@ -226,7 +226,7 @@ impl Engine<'_> {
             if seen[run] || diverged[run] || !known(row.level) {
                 continue;
             }
-            let residual = |(model, at): (&Model, &Point)| {
+            let residual = |(model, at): (&FormModel, &Point)| {
                 let mut slope = vec![0.0; at.len()];
                 self.residual(model.evaluate(at, row, &mut slope), row)
             };
@@ -239,7 +239,7 @@ impl Engine<'_> {
         &self,
         active: LawForm,
         confidence: f64,
-        (models, whole): (&[Model], &[Point]),
+        (models, whole): (&[FormModel], &[Point]),
         rounds: &[Round],
         refused: Vec<RefusedForm>,
     ) -> Rivals {
@@ -376,7 +376,7 @@ mod tests {
         ) {
             let table = Table::new(&Observations::new(grid(T5_C4.coefficients(), 0.01, 1)), 0.625, MOST_RUNS);
             for (form, data) in LawForm::ALL.into_iter().flat_map(|form| [(form, true), (form, false)]) {
-                let model = Model { form, levels: table.densities.len(), data };
+                let model = FormModel { form, levels: table.densities.len(), data };
                 let kinds = model.kinds();
                 let mut coordinates = coordinates.iter();
                 let at = kinds.iter().map(|kind| match kind {

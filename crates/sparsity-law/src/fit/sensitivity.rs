@@ -6,7 +6,7 @@ use super::bootstrap::widening;
 use super::config::Residual;
 use super::diagnostics::robust_deviation;
 use super::gauss_newton::Engine;
-use super::model::{Kind, Model, Point};
+use super::model::{FormModel, Kind, Point};
 
 /// Relative singular value that is zero to rounding.
 const SINGULAR: f64 = 1e-10;
@@ -34,7 +34,7 @@ pub(super) struct Sensitivity {
 }
 
 /// Slopes of the residual by the free coordinates, in the unit of the rows.
-fn slopes(engine: &Engine<'_>, model: Model, at: &Point) -> (Vec<f64>, Vec<DVector<f64>>) {
+fn slopes(engine: &Engine<'_>, model: FormModel, at: &Point) -> (Vec<f64>, Vec<DVector<f64>>) {
     let kinds = model.kinds();
     let places: Vec<usize> = (0..kinds.len()).filter(|place| kinds[*place] != Kind::Held).collect();
     let mut slope = vec![0.0; at.len()];
@@ -66,7 +66,7 @@ fn information(slopes: &[DVector<f64>], shares: &[f64]) -> (DMatrix<f64>, Vec<f6
 }
 
 /// How many combinations of the coefficients the runs tell apart, with every term there and bent.
-pub(super) fn rank(engine: &Engine<'_>, model: Model, at: &Point) -> usize {
+pub(super) fn rank(engine: &Engine<'_>, model: FormModel, at: &Point) -> usize {
     let mut shaped = at.clone();
     for (value, kind) in shaped.iter_mut().zip(model.kinds()) {
         *value = match kind {
@@ -91,7 +91,7 @@ impl Sensitivity {
     /// At a point, of the runs with these shares; `unit` is what one residual of the rows is in the residual's own unit.
     pub fn new(
         engine: &Engine<'_>,
-        model: Model,
+        model: FormModel,
         at: &Point,
         (shares, unit): (&[f64], f64),
     ) -> Self {

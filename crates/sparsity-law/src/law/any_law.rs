@@ -36,7 +36,7 @@ impl<'a> From<&'a FormLaw> for AnyLaw<'a> {
 
 /// What a law says of size and data at one way to be sparse.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AtDesign {
+pub(super) struct AtScheme {
     /// `b_N`, `a_D`, `b_D` and `c`; the others are of no use here.
     pub law: CoefficientValues,
     /// `A`.
@@ -59,11 +59,11 @@ pub(super) struct Beside {
 impl AnyLaw<'_> {
     /// What it says of models of a density, and of a level by its place where one is given; `None` of one of which it
     /// knows nothing.
-    pub(super) fn at(self, density: Density, level: Option<usize>) -> Option<AtDesign> {
+    pub(super) fn at(self, density: Density, level: Option<usize>) -> Option<AtScheme> {
         let own = match self {
             Self::Curve(law) => {
                 let size_term = law.capacity(density);
-                return Some(AtDesign { law: law.values(), size_term, beside: None });
+                return Some(AtScheme { law: law.values(), size_term, beside: None });
             }
             Self::Own(own) => own,
         };
@@ -74,7 +74,7 @@ impl AnyLaw<'_> {
                     Some(place) => levels.levels.get(place),
                     None => levels.level(density),
                 };
-                Some(AtDesign { law: reduced, size_term: level?.a, beside: None })
+                Some(AtScheme { law: reduced, size_term: level?.a, beside: None })
             }
             FormLaw::Experts(experts) => {
                 // `a_D` of a very small exponent has no number.
@@ -85,7 +85,7 @@ impl AnyLaw<'_> {
                         exponent: experts.gamma,
                         floor: experts.c * (-experts.lambda * ln_x).exp(),
                     };
-                    AtDesign {
+                    AtScheme {
                         law: CoefficientValues { b_n: experts.alpha, ..reduced },
                         size_term: experts.a * (experts.alpha * ln_x).exp(),
                         beside: Some(beside),

@@ -7,13 +7,12 @@
 
 use super::any_law::AnyLaw;
 use super::cost::TrainingCost;
-use super::design::{Design, Goal, Model};
 use super::ensemble::{Ensemble, Interval};
 use super::form_law::FormLaw;
 use super::gain_curve::GainCurve;
 use super::level_law::LevelLaw;
 use super::limits::{Constraint, Limits};
-use super::means::{Means, Zeros};
+use super::means::{Means, ZeroPlacement};
 use super::pattern::{PatternWorth, pattern_multiplier};
 use super::plan::{Obstacle, Planner};
 use super::quantity::{Data, Density, NonzeroParams};
@@ -22,6 +21,7 @@ use super::repetition::{Repetition, effective_data};
 use super::sampled::SampledLaw;
 use super::sampled_form::SampledForm;
 use super::schedule::PruningSchedule;
+use super::scheme::{Goal, Model, SparsityScheme};
 use super::step::StepCost;
 use super::storage::Storage;
 use super::support::{Range, Support, Variable};
@@ -98,27 +98,27 @@ impl<'a> PlanLaw<'a> {
         }
     }
 
-    /// The interval of the loss of a model of a design.
+    /// The interval of the loss of a model of a scheme.
     fn loss_interval(
         self,
-        design: &Design,
+        scheme: &SparsityScheme,
         nonzero_params: NonzeroParams,
         data: Data,
     ) -> Option<Interval> {
-        let effective = design.effective;
+        let effective = scheme.effective;
         match self {
             Self::Curve(sampled) => {
                 sampled.interval(|member| member.coefficients.loss(effective, nonzero_params, data))
             }
             Self::Own(sampled) => {
-                sampled.interval(|law| law.loss_at(design.level, effective, nonzero_params, data))
+                sampled.interval(|law| law.loss_at(scheme.level, effective, nonzero_params, data))
             }
         }
     }
 
-    /// Whether it knows models of this design.
-    fn knows(self, design: &Design) -> bool {
-        self.law().at(design.effective, design.level).is_some()
+    /// Whether it knows models of this scheme.
+    fn knows(self, scheme: &SparsityScheme) -> bool {
+        self.law().at(scheme.effective, scheme.level).is_some()
     }
 
     /// Its levels; `None` of a law that knows every density.
@@ -312,9 +312,9 @@ impl PlanSetting<'_> {
         let PlanQuestion { goal, patterns, .. } = *question;
         let levels = self.level_designs(question.hardware_patterns.unwrap_or_default());
         let of_levels = levels.is_some();
-        let designs = patterns.map(|patterns| self.designs(patterns)).or(levels);
-        let means = self.means(designs.as_deref().map_or(Zeros::Anywhere, only));
-        let designs = designs.unwrap_or_default();
+        let schemes = patterns.map(|patterns| self.schemes(patterns)).or(levels);
+        let means = self.means(schemes.as_deref().map_or(ZeroPlacement::Anywhere, only));
+        let schemes = schemes.unwrap_or_default();
         // What no run has tried is not recommended unless it is asked for. Levels have all been tried.
         let capped =
             !question.limits.has(Constraint::SparsityMax) && patterns.is_none() && !of_levels;
@@ -337,9 +337,9 @@ impl PlanSetting<'_> {
             limits.without(Constraint::TargetLoss).with(Constraint::Compute, budget);
         let dense_limits =
             at_equal_cost.without(Constraint::SparsityMin).without(Constraint::SparsityMax);
-        let only_dense = self.means(only(&self.designs(&[])));
+        let only_dense = self.means(only(&self.schemes(&[])));
         let dense_planner = self.planner(&only_dense, self.law.law());
-        let dense = if *only_dense.zeros() == Zeros::Designs(Vec::new()) {
+        let dense = if *only_dense.zeros() == ZeroPlacement::Schemes(Vec::new()) {
             Err(NoDense::Unknown)
         } else {
             dense_planner.best(Goal::LeastLoss, &dense_limits).ok_or_else(|| {
@@ -381,7 +381,7 @@ impl PlanSetting<'_> {
             max: (best.compute() * SPAN).min(COSTS.max),
         };
         let frontier = planner.frontier(&limits, &best, question.frontier_points, costs);
-        let planned = |model: Model| planned(model, &designs);
+        let planned = |model: Model| planned(model, &schemes);
         let intervals = question
             .intervals
             .then(|| self.intervals(&means, &limits, &best, dense.as_ref().ok()))
@@ -407,7 +407,7 @@ impl PlanSetting<'_> {
         Ok(plan)
     }
 
-    fn means(&self, zeros: Zeros) -> Means {
+    fn means(&self, zeros: ZeroPlacement) -> Means {
         Means::new(self.cost.clone(), self.step.clone(), self.storage, zeros)
     }
 
@@ -433,36 +433,36 @@ impl PlanSetting<'_> {
 
     /// A model with each of the levels of the law; `None` of a law that knows every sparsity. A level that is named
     /// after a pattern of the hardware costs what that does.
-    fn level_designs<'q>(&self, hardware: &[PlannedPattern<'q>]) -> Option<Vec<NamedDesign<'q>>> {
-        let none = self.means(Zeros::Designs(Vec::new()));
+    fn level_designs<'q>(&self, hardware: &[PlannedPattern<'q>]) -> Option<Vec<NamedScheme<'q>>> {
+        let none = self.means(ZeroPlacement::Schemes(Vec::new()));
         let law = self.law.levels()?;
         let named = |(place, density): (usize, Density)| {
             let name = law.levels[place].name.as_deref();
             let pattern = hardware.iter().find(|pattern| Some(pattern.name) == name);
-            let design = match pattern {
-                Some(pattern) => self.design(pattern),
-                None => Design { level: Some(place), ..none.unstructured(density) },
+            let scheme = match pattern {
+                Some(pattern) => self.scheme(pattern),
+                None => SparsityScheme { level: Some(place), ..none.unstructured(density) },
             };
-            NamedDesign { pattern: pattern.copied(), design }
+            NamedScheme { pattern: pattern.copied(), scheme }
         };
         Some(law.places_down_to(None).map(named).collect())
     }
 
     /// The dense model, and a model with each of the patterns, as far as the law knows them.
-    fn designs<'q>(&self, patterns: &[PlannedPattern<'q>]) -> Vec<NamedDesign<'q>> {
-        let none = self.means(Zeros::Designs(Vec::new()));
-        let dense = NamedDesign { pattern: None, design: none.unstructured(Density::DENSE) };
-        let named = |pattern: &PlannedPattern<'q>| NamedDesign {
+    fn schemes<'q>(&self, patterns: &[PlannedPattern<'q>]) -> Vec<NamedScheme<'q>> {
+        let none = self.means(ZeroPlacement::Schemes(Vec::new()));
+        let dense = NamedScheme { pattern: None, scheme: none.unstructured(Density::DENSE) };
+        let named = |pattern: &PlannedPattern<'q>| NamedScheme {
             pattern: Some(*pattern),
-            design: self.design(pattern),
+            scheme: self.scheme(pattern),
         };
         let all = std::iter::once(dense).chain(patterns.iter().map(named));
-        all.filter(|named| self.law.knows(&named.design)).collect()
+        all.filter(|named| self.law.knows(&named.scheme)).collect()
     }
 
     /// What a model with a pattern costs and is worth. The kernels of a pattern run from where pruning ends, or where
     /// the schedule says.
-    fn design(&self, pattern: &PlannedPattern<'_>) -> Design {
+    fn scheme(&self, pattern: &PlannedPattern<'_>) -> SparsityScheme {
         let nominal = pattern.worth.nominal;
         let (multiplier, inference_flops) = match pattern.step_cost {
             None => (self.cost.multiplier(nominal), self.step.inference_flops(nominal)),
@@ -471,7 +471,7 @@ impl PlanSetting<'_> {
                 2.0 * step_cost / nominal.get(),
             ),
         };
-        Design {
+        SparsityScheme {
             density: nominal,
             effective: pattern.worth.density(),
             multiplier,
@@ -488,11 +488,11 @@ impl PlanSetting<'_> {
         patterns: &[PlannedPattern<'q>],
         limits: &Limits,
     ) -> Result<Option<PlannedModel<'q>>, AnswerError> {
-        let designs = self.designs(patterns);
-        let means = self.means(only(&designs));
+        let schemes = self.schemes(patterns);
+        let means = self.means(only(&schemes));
         let planner = self.planner(&means, self.law.law());
         let model = planner.best(Goal::LeastLoss, limits);
-        model.map(|model| planned(model, &designs)).transpose()
+        model.map(|model| planned(model, &schemes)).transpose()
     }
 
     /// How the plan moves over the resampled laws.
@@ -507,7 +507,7 @@ impl PlanSetting<'_> {
         let loss = |model: &Model| {
             let (size, data) = model.size_and_data()?;
             let data = effective_data(self.repetition.as_ref(), data);
-            self.law.loss_interval(&model.design, size, data)
+            self.law.loss_interval(&model.scheme, size, data)
         };
         let limits =
             limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
@@ -523,31 +523,31 @@ impl PlanSetting<'_> {
         Some(PlanIntervals {
             loss: loss(best)?,
             dense_loss: dense.and_then(loss),
-            sparsity: interval(|model| model.design.density.sparsity().get()),
+            sparsity: interval(|model| model.scheme.density.sparsity().get()),
             nonzero_params: interval(|model| model.nonzero_params),
             data: interval(|model| model.data),
         })
     }
 }
 
-/// A design and the pattern that it is of; `None` for the dense one.
-struct NamedDesign<'q> {
+/// A scheme and the pattern that it is of; `None` for the dense one.
+struct NamedScheme<'q> {
     pattern: Option<PlannedPattern<'q>>,
-    design: Design,
+    scheme: SparsityScheme,
 }
 
-/// Zeros as these designs have them, and in no other way.
-fn only(designs: &[NamedDesign<'_>]) -> Zeros {
-    Zeros::Designs(designs.iter().map(|named| named.design).collect())
+/// Zeros as these schemes have them, and in no other way.
+fn only(schemes: &[NamedScheme<'_>]) -> ZeroPlacement {
+    ZeroPlacement::Schemes(schemes.iter().map(|named| named.scheme).collect())
 }
 
-/// A model with the pattern of its design, if its numbers are finite.
-fn planned<'q>(model: Model, designs: &[NamedDesign<'q>]) -> Result<PlannedModel<'q>, AnswerError> {
+/// A model with the pattern of its scheme, if its numbers are finite.
+fn planned<'q>(model: Model, schemes: &[NamedScheme<'q>]) -> Result<PlannedModel<'q>, AnswerError> {
     finite("the loss", model.loss)?;
     finite("the compute", model.compute())?;
     finite("total_params", model.total_params())?;
     finite("memory_bytes", model.memory_bytes())?;
-    let named = designs.iter().find(|named| named.design == model.design);
+    let named = schemes.iter().find(|named| named.scheme == model.scheme);
     Ok(PlannedModel { model, pattern: named.and_then(|named| named.pattern) })
 }
 
@@ -567,12 +567,12 @@ fn end_of_range(best: &Model, limits: &Limits) -> Option<Variable> {
 }
 
 /// The highest sparsity that zeros and bounds leave.
-fn highest_sparsity(zeros: &Zeros, limits: &Limits) -> f64 {
+fn highest_sparsity(zeros: &ZeroPlacement, limits: &Limits) -> f64 {
     let bound = Density::clamped(limits.get(Constraint::SparsityMax)).sparsity().get();
     match zeros {
-        Zeros::Anywhere => bound,
-        Zeros::Designs(designs) => {
-            let sparsities = designs.iter().map(|design| design.density.sparsity().get());
+        ZeroPlacement::Anywhere => bound,
+        ZeroPlacement::Schemes(schemes) => {
+            let sparsities = schemes.iter().map(|scheme| scheme.density.sparsity().get());
             sparsities.fold(0.0, f64::max).min(bound)
         }
     }
@@ -638,12 +638,12 @@ mod tests {
             .with(Constraint::NonzeroParamsMax, 1e7);
         let plan = setting.plan(&question(limits)).unwrap();
         assert_eq!(plan.max_sparsity, 0.875);
-        assert_eq!(plan.best.model.design.density.sparsity().get(), 0.875);
+        assert_eq!(plan.best.model.scheme.density.sparsity().get(), 0.875);
         assert_eq!(plan.notes, [PlanNote::SparsityLimited]);
         assert!(plan.intervals.is_none());
         let sparser = limits.with(Constraint::SparsityMax, 0.01);
         let plan = setting.plan(&question(sparser)).unwrap();
-        assert!(plan.best.model.design.density.sparsity().get() > 0.875);
+        assert!(plan.best.model.scheme.density.sparsity().get() > 0.875);
         assert_eq!(plan.notes, []);
     }
 

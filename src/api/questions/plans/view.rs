@@ -165,8 +165,8 @@ impl PlannedModelView {
         Self {
             nonzero_params: model.nonzero_params,
             active_params: asked.active_params(model.nonzero_params),
-            sparsity: model.design.density.sparsity().get(),
-            level: asked.level_name(model.design.level),
+            sparsity: model.scheme.density.sparsity().get(),
+            level: asked.level_name(model.scheme.level),
             data: model.data,
             loss: model.loss,
             compute: model.compute(),
@@ -187,7 +187,7 @@ impl From<Model> for FrontierPointView {
             compute: model.compute(),
             loss: model.loss,
             nonzero_params: model.nonzero_params,
-            sparsity: model.design.density.sparsity().get(),
+            sparsity: model.scheme.density.sparsity().get(),
             data: model.data,
         }
     }

@@ -21,7 +21,7 @@
 //! A law of experts has a second term of size and a part that depends on the sparsity alone ([`AnyLaw`]): sums of convex
 //! functions are convex, and `-ln (R - K(n))` of a convex `K` is, so that again one root answers.
 
-use super::any_law::{AnyLaw, AtDesign, Beside};
+use super::any_law::{AnyLaw, AtScheme, Beside};
 use super::coefficients::CoefficientValues;
 use super::limits::{Constraint, Limits};
 use super::quantity::{Data, Density, NonzeroParams};
@@ -29,7 +29,7 @@ use super::repetition::Repetition;
 
 /// One way to be sparse, with what it costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Design {
+pub struct SparsityScheme {
     /// Fraction of the parameters that are not zero.
     pub density: Density,
     /// Density at which the loss is looked up: another where runs have told what a pattern is worth.
@@ -57,7 +57,7 @@ pub enum Goal {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Model {
     /// How it is sparse.
-    pub design: Design,
+    pub scheme: SparsityScheme,
     /// `N`.
     pub nonzero_params: f64,
     /// `D`.
@@ -82,7 +82,7 @@ impl Model {
     /// Parameters, zeros included.
     #[must_use]
     pub fn total_params(&self) -> f64 {
-        self.nonzero_params / self.design.density.get()
+        self.nonzero_params / self.scheme.density.get()
     }
 
     /// Its size and amount of data as quantities of a question; `None` where they are out of range, from
@@ -95,7 +95,7 @@ impl Model {
     /// Bytes of the weights.
     #[must_use]
     pub fn memory_bytes(&self) -> f64 {
-        self.total_params() * self.design.bits / 8.0
+        self.total_params() * self.scheme.bits / 8.0
     }
 }
 
@@ -113,7 +113,7 @@ fn range(low: f64, high: f64) -> Option<(f64, f64)> {
     }
 }
 
-impl Design {
+impl SparsityScheme {
     /// The sizes that the bounds leave at this sparsity, without those on cost and loss.
     pub(super) fn sizes(&self, limits: &Limits) -> Option<(f64, f64)> {
         let x = self.density.get();
@@ -143,7 +143,7 @@ impl Design {
             Goal::LeastCost => (training_compute + inference_compute).ln(),
         };
         Some(Model {
-            design: *self,
+            scheme: *self,
             nonzero_params,
             data,
             loss: reducible + sizing.law.c,
@@ -182,14 +182,14 @@ struct Sizing {
 }
 
 impl Sizing {
-    fn new(design: &Design, task: &Task<'_>) -> Option<Self> {
-        let AtDesign { law, size_term, beside } = task.law.at(design.effective, design.level)?;
+    fn new(scheme: &SparsityScheme, task: &Task<'_>) -> Option<Self> {
+        let AtScheme { law, size_term, beside } = task.law.at(scheme.effective, scheme.level)?;
         Some(Self {
             law,
             size_term,
             beside,
-            per_data: task.flops_per_param * design.multiplier,
-            served: task.inference_tokens * design.inference_flops,
+            per_data: task.flops_per_param * scheme.multiplier,
+            served: task.inference_tokens * scheme.inference_flops,
             repetition: task.repetition,
         })
     }
