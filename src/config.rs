@@ -13,7 +13,7 @@ use crate::api::layers::base_path::base_path;
 use crate::api::layers::bodies::BodyLimits;
 use crate::api::layers::throttle::{Rate, ThrottleConfig};
 use crate::api::layers::transfers::{TransferLimits, WaitingLimits};
-use crate::api::state::{Limits, StreamLimits};
+use crate::api::state::{RequestLimits, StreamLimits};
 use crate::domain::trust::{Threshold, TrustPolicy};
 use crate::intake::IngestLimits;
 use crate::jobs::WorkerConfig;
@@ -498,8 +498,8 @@ impl HttpConfig {
 
     /// Limits of a request.
     #[must_use]
-    pub const fn limits(&self) -> Limits {
-        Limits {
+    pub const fn limits(&self) -> RequestLimits {
+        RequestLimits {
             bodies: BodyLimits {
                 small: self.max_small_body_bytes as usize,
                 bulk: self.max_body_bytes as usize,

@@ -101,7 +101,7 @@ pub struct AppParts {
     /// A path of a proxy below which the service is reached.
     pub base_path: Option<String>,
     /// What a request may cost.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// Bodies that are held until they are read.
     pub bodies: Bodies,
     /// Uploads and exports under way.
@@ -123,7 +123,7 @@ pub struct StreamLimits {
 
 /// Limits of what a request may cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Bodies that are held whole.
     pub bodies: BodyLimits,
     /// Questions about many points.

@@ -13,7 +13,7 @@ use crate::domain::text::Pattern;
 named! {
     /// What a run started from.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Start {
+    pub enum TrainingStart {
         /// Random weights.
         Scratch = "scratch",
         /// A pretrained dense checkpoint.
@@ -29,7 +29,7 @@ pub struct SubmittedRun {
     /// What was measured.
     pub observation: Observation,
     /// What the run started from.
-    pub start: Start,
+    pub start: TrainingStart,
     /// Data that the dense checkpoint of a pretrained start had seen, where known.
     pub pretraining_data: Option<Data>,
     /// How much of its data is different, where some was seen more than once and that is known.
@@ -135,7 +135,7 @@ pub struct RunFilter {
     /// This pattern.
     pub pattern: Option<Pattern>,
     /// This start.
-    pub start: Option<Start>,
+    pub start: Option<TrainingStart>,
     /// Excluded runs only, or the others only.
     pub excluded: Option<bool>,
     /// All of these tags.

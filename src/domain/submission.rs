@@ -6,7 +6,7 @@ use sparsity_law::fit::Observation;
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
 
 use crate::domain::checks::{Checks, FieldError};
-use crate::domain::run::{Start, SubmittedRun};
+use crate::domain::run::{SubmittedRun, TrainingStart};
 use crate::domain::text::{Pattern, check_label, check_reason};
 
 /// The most tags of a run.
@@ -28,7 +28,7 @@ pub struct RunFields {
     /// `L`.
     pub loss: Option<f64>,
     /// What the run started from.
-    pub start: Start,
+    pub start: TrainingStart,
     /// Data that a pretrained start had seen.
     pub pretraining_data: Option<f64>,
     /// How much of the data is different.
@@ -180,7 +180,7 @@ impl RunFields {
         let pretraining_data =
             self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));
         let unique_data = self.unique_data.map(|data| checks.take("unique_data", Data::new(data)));
-        if pretraining_data.is_some() && self.start == Start::Scratch {
+        if pretraining_data.is_some() && self.start == TrainingStart::Scratch {
             checks.refuse("pretraining_data", "belongs to a run whose start is pretrained");
         }
         if self.tags.len() > MAX_TAGS {
@@ -227,7 +227,7 @@ mod tests {
             sparsity: Some(0.5),
             data: Some(1e9),
             loss: Some(3.0),
-            start: Start::Scratch,
+            start: TrainingStart::Scratch,
             pretraining_data: None,
             unique_data: None,
             pattern: None,
@@ -268,9 +268,14 @@ mod tests {
     fn only_a_pretrained_start_has_pretraining_behind_it() {
         let data = Some(1e9);
         assert_eq!(wrong(RunFields { pretraining_data: data, ..fields() }), ["/pretraining_data"]);
-        let run = RunFields { start: Start::Pretrained, pretraining_data: data, ..fields() };
+        let run =
+            RunFields { start: TrainingStart::Pretrained, pretraining_data: data, ..fields() };
         assert_eq!(run.check(Checks::default()).unwrap().pretraining_data.unwrap().get(), 1e9);
-        let run = RunFields { start: Start::Pretrained, pretraining_data: Some(-1.0), ..fields() };
+        let run = RunFields {
+            start: TrainingStart::Pretrained,
+            pretraining_data: Some(-1.0),
+            ..fields()
+        };
         assert_eq!(wrong(run), ["/pretraining_data"]);
     }
 

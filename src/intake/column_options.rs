@@ -8,7 +8,7 @@ use crate::intake::numbers::Decimal;
 named! {
     /// Whose export it is.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Source {
+    pub enum Tracker {
         /// Weights & Biases: columns with and without `config.` and `summary.`, nested objects, or the
         /// answer of its GraphQL API.
         Wandb = "wandb",
@@ -18,7 +18,7 @@ named! {
     }
 }
 
-impl Source {
+impl Tracker {
     pub(super) const fn prefixes(self) -> [&'static str; 2] {
         match self {
             Self::Wandb => ["summary.", "config."],
@@ -60,7 +60,7 @@ pub enum IdOption {
 
 /// Which of several rows of one run is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum RowChoice {
     /// That with the largest value.
     Last,
     /// That with the smallest value.
@@ -83,7 +83,7 @@ named! {
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOptions {
     /// Whose export it is.
-    pub source: Option<Source>,
+    pub source: Option<Tracker>,
     /// Where a field comes from, by the field's name: a column, or an expression over columns.
     pub map: Vec<(String, String)>,
     /// Factor of a number, by the field's name.
@@ -97,7 +97,7 @@ pub struct ColumnOptions {
     /// A condition for rows that are runs; the others are left out.
     pub condition: Option<String>,
     /// Which of several rows of one run is kept, and the column that decides.
-    pub keep: Option<(Choice, String)>,
+    pub keep: Option<(RowChoice, String)>,
     /// What stands between cells; found from the header unless said.
     pub separator: Option<Separator>,
     /// The decimal mark; a comma in a table separated by semicolons or tabs unless said.

@@ -9,7 +9,7 @@ use sparsity_law::law::FlopsPerParam;
 use crate::domain::checks::{Checks, FieldError};
 use crate::intake::column_names::{NULLS, OTHER_UNITS, READ_ONLY, STATES, columns_of};
 use crate::intake::column_options::{
-    AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit,
+    AbsentFields, ColumnOptions, IdOption, RowChoice, SparsityUnit, Tracker,
 };
 use crate::intake::dialect::Separator;
 use crate::intake::expression::Expression;
@@ -20,7 +20,7 @@ pub(crate) use header::{escaped, unknown};
 
 /// What a column is for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Target {
+pub(crate) enum ColumnTarget {
     /// A field, from the best of its columns: the lower rank.
     Field(Field, u8),
     Tag,
@@ -31,7 +31,7 @@ pub(crate) enum Target {
 /// What is known of a column.
 pub(crate) enum Meaning<'a> {
     /// Its name as it is kept here, and what it is for.
-    Targets(&'a str, &'a [Target]),
+    Targets(&'a str, &'a [ColumnTarget]),
     /// A tag, whose name follows `tags.`.
     Tag,
     Ignored,
@@ -63,7 +63,7 @@ pub(crate) struct Condition {
 /// Which row is kept, and where the column that decides is among the variables.
 #[derive(Debug, Clone)]
 pub(crate) struct Keep {
-    pub choice: Choice,
+    pub choice: RowChoice,
     pub place: usize,
 }
 
@@ -79,9 +79,9 @@ pub(crate) enum IdRule {
 /// Checked meaning of all columns.
 #[derive(Debug, Clone)]
 pub struct Columns {
-    pub(crate) targets: HashMap<String, Vec<Target>>,
+    pub(crate) targets: HashMap<String, Vec<ColumnTarget>>,
     pub(crate) factors: [f64; Field::ALL.len()],
-    pub(crate) source: Option<Source>,
+    pub(crate) source: Option<Tracker>,
     /// Whether somebody said what columns mean: then others are ignored, and texts may be numbers.
     pub(crate) declared: bool,
     /// Fields that somebody mapped.
@@ -236,21 +236,21 @@ impl ColumnOptions {
         } else {
             Vec::new()
         };
-        let mut targets: HashMap<String, Vec<Target>> = HashMap::new();
+        let mut targets: HashMap<String, Vec<ColumnTarget>> = HashMap::new();
         for field in Field::ALL {
             for (rank, column) in
                 columns_of(field, &mapped, self.source, declared).into_iter().enumerate()
             {
-                let target = Target::Field(field, u8::try_from(rank).unwrap_or(u8::MAX));
+                let target = ColumnTarget::Field(field, u8::try_from(rank).unwrap_or(u8::MAX));
                 targets.entry(column).or_default().push(target);
             }
         }
         for column in self.tag_columns {
             required.push(("tag_columns", vec![vec![column.clone()]]));
-            targets.entry(column).or_default().push(Target::Tag);
+            targets.entry(column).or_default().push(ColumnTarget::Tag);
         }
         for (at, column) in variables.names.iter().enumerate() {
-            targets.entry(column.clone()).or_default().push(Target::Variable(at));
+            targets.entry(column.clone()).or_default().push(ColumnTarget::Variable(at));
         }
         let columns = Columns {
             targets,
@@ -302,8 +302,8 @@ impl Columns {
     pub(crate) fn path_to_rows(&self) -> &'static [&'static str] {
         match self.source {
             None => &[],
-            Some(Source::Mlflow) => &["runs"],
-            Some(Source::Wandb) => &["data", "project", "runs", "edges"],
+            Some(Tracker::Mlflow) => &["runs"],
+            Some(Tracker::Wandb) => &["data", "project", "runs", "edges"],
         }
     }
 
@@ -316,7 +316,7 @@ impl Columns {
         }
         if column.starts_with("tags.") {
             // MLflow's tags are notes of its own and of whoever logged: those that are wanted are named.
-            let wanted = self.source != Some(Source::Mlflow);
+            let wanted = self.source != Some(Tracker::Mlflow);
             return if wanted { Meaning::Tag } else { Meaning::Ignored };
         }
         // A table written by this service has columns that it does not take back.
@@ -373,8 +373,9 @@ impl Columns {
         if self.scaled.contains(&Field::Data) {
             return Ok(());
         }
-        let of_data =
-            |targets: &[Target]| targets.iter().any(|t| matches!(t, Target::Field(Field::Data, _)));
+        let of_data = |targets: &[ColumnTarget]| {
+            targets.iter().any(|t| matches!(t, ColumnTarget::Field(Field::Data, _)))
+        };
         let columns = self.targets.iter().filter(|(_, targets)| of_data(targets));
         let counted = columns.map(|(column, _)| column).find(|column| {
             let last =

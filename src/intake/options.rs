@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::mapping::MappingSettings;
 use crate::intake::column_options::{
-    AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit,
+    AbsentFields, ColumnOptions, IdOption, RowChoice, SparsityUnit, Tracker,
 };
 use crate::intake::columns::Columns;
 use crate::intake::dialect::Separator;
@@ -87,8 +87,8 @@ impl OptionTexts {
         let keep = said(&self.keep, &kept.keep).and_then(|text| {
             let (choice, column) = text.split_once(':').unwrap_or((&text, ""));
             let choice = match choice.trim() {
-                "last" | "max" => Some(Choice::Last),
-                "first" | "min" => Some(Choice::First),
+                "last" | "max" => Some(RowChoice::Last),
+                "first" | "min" => Some(RowChoice::First),
                 _ => None,
             };
             match (choice, column.trim().trim_matches('`')) {
@@ -113,8 +113,8 @@ impl OptionTexts {
             checks.take("decimal", found)
         });
         let source = said(&self.source, &kept.source).and_then(|text| {
-            let found = Source::of_name(&text);
-            let known = Source::ALL.map(Source::as_str).join(", ");
+            let found = Tracker::of_name(&text);
+            let known = Tracker::ALL.map(Tracker::as_str).join(", ");
             checks
                 .take("source", found.ok_or_else(|| format!("must be one of {known}, not {text}")))
         });

@@ -20,9 +20,9 @@ use uuid::Uuid;
 use crate::api::layers::bodies::{Full, Held};
 use crate::api::layers::owner::Owner;
 use crate::api::state::AppState;
+use crate::api::wire::json_tokens::JsonTokens;
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::strict::Strict;
-use crate::api::wire::tokens::Tokens;
 use crate::domain::checks::FieldError;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::{ERROR_LIMIT, FamilyName, cut};
@@ -143,7 +143,7 @@ impl Pieces {
 
     /// Refuses a body of which a single name or value is so long that what parses it would not give way.
     fn check(&self) -> Result<(), ApiError> {
-        let mut tokens = Tokens::default();
+        let mut tokens = JsonTokens::default();
         self.blocks.iter().try_for_each(|block| {
             step();
             tokens.look(block)

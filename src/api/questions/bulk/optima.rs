@@ -33,7 +33,7 @@ use crate::api::questions::patterns::PatternView;
 use crate::api::resources::profiles::StorageView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::columns::{BEYOND, Columns};
+use crate::api::wire::columns::{BEYOND, ResultColumns};
 use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::rows::{self, Rows};
@@ -480,7 +480,7 @@ impl<'a> Optima<'a> {
 
     fn arrow(&self) -> Result<Response, ApiError> {
         let (questions, found) = (self.questions, &self.found);
-        let mut columns = Columns::default();
+        let mut columns = ResultColumns::default();
         columns.numbers("nonzero_params", questions, |(size, ..)| size.get());
         columns.numbers("compute", questions, |(_, compute, _)| compute.get());
         let paid = |at: usize| BudgetView::new(questions[at].1.get(), &self.mode(at).0).paid();
@@ -599,7 +599,7 @@ fn own_arrow(
     law: &LawRef,
     warnings: &[Arc<WarningView>],
 ) -> Result<Response, ApiError> {
-    let mut columns = Columns::default();
+    let mut columns = ResultColumns::default();
     columns.numbers("nonzero_params", rows, |row| row.nonzero_params);
     columns.numbers("compute", rows, |row| row.compute);
     columns.maybe(["device_hours", "days", "cost"], rows.len(), |at| rows[at].budget.paid());

@@ -57,8 +57,8 @@ pub struct PlanView {
     pub(super) frontier: Vec<FrontierPointView>,
     /// Intervals; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<PlanIntervals>)]
-    pub(super) intervals: Option<Option<PlanIntervals>>,
+    #[schema(value_type = Option<PlanIntervalsView>)]
+    pub(super) intervals: Option<Option<PlanIntervalsView>>,
     /// What was assumed where nothing was said.
     pub(super) assumed: AssumedView,
     /// The quantities of the best model that lie outside the runs behind the law.
@@ -128,7 +128,8 @@ pub struct FrontierPointView {
 
 /// What other runs of the same kind might have told, by the resampled laws.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PlanIntervals {
+#[schema(as = PlanIntervals)]
+pub struct PlanIntervalsView {
     /// Of the loss of the best model as planned.
     loss: IntervalView,
     /// Of the loss of the dense model as planned; null where there is none.
@@ -202,7 +203,7 @@ impl From<Goal> for GoalView {
     }
 }
 
-impl From<law::PlanIntervals> for PlanIntervals {
+impl From<law::PlanIntervals> for PlanIntervalsView {
     fn from(intervals: law::PlanIntervals) -> Self {
         Self {
             loss: intervals.loss.into(),

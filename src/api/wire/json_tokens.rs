@@ -15,7 +15,7 @@ const SHOWN: usize = 40;
 /// Looks through the JSON of a request, which may come in blocks. It need not be valid: what is wrong with it is said by
 /// what parses it.
 #[derive(Debug, Default)]
-pub struct Tokens {
+pub struct JsonTokens {
     inside: Inside,
     /// Bytes seen before the block that is looked at.
     before: usize,
@@ -35,7 +35,7 @@ enum Inside {
     Escape,
 }
 
-impl Tokens {
+impl JsonTokens {
     /// Looks through what comes next.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ mod tests {
 
     /// What is said of a JSON in blocks of so many bytes.
     fn said(json: &str, block: usize) -> Option<String> {
-        let mut tokens = Tokens::default();
+        let mut tokens = JsonTokens::default();
         let mut looked = json.as_bytes().chunks(block).map(|block| tokens.look(block));
         let error = looked.find_map(Result::err)?;
         match error {
