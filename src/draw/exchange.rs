@@ -1,7 +1,9 @@
 //! What the compute of one recipe is worth in compute of another.
 
 use crate::draw::axis::{Axis, Unit};
-use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
+use crate::draw::legend::{Entry, Sign};
+use crate::draw::marks::{Hold, Shape};
+use crate::draw::sheet::{Heading, Sheet, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
 /// What to draw.
