@@ -22,7 +22,7 @@
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `whole`, `report` | the whole fit; what it found |
 //! | `model`, `gauss_newton` | other forms as functions of their coefficients; the engine that fits these |
-//! | `own_form`, `sensitivity` | the fit of a form with coefficients of its own; how its runs bear on them |
+//! | `own_form`, `carried`, `sensitivity` | the fit of a form with coefficients of its own; whether runs are enough for one; how its runs bear on them |
 //! | `rivals` | other forms of the same runs, ranked by how they predict |
 //! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, in the terms of a dense law |
 //! | `target`, `grid`, `suggestion` | which runs to make next: for which answer, among which runs, and the suggestion as a whole |
@@ -30,6 +30,7 @@
 
 mod agreement;
 mod bootstrap;
+mod carried;
 mod choice;
 mod collinearity;
 mod config;
@@ -80,6 +81,7 @@ mod testing;
 mod warnings;
 mod whole;
 
+pub use carried::SmallLevel;
 pub use choice::{ChosenRun, DesignError, PlannedRun, Suggestion};
 pub use config::{ConfigError, Constraint, Delta, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use control::{Control, FitError, Phase};
@@ -91,7 +93,6 @@ pub use grid::{GridTooLarge, RunGrid};
 pub use lack_of_fit::{CellTest, Grouping};
 pub use observations::{Observation, Observations};
 pub use own_design::{Contender, Contest, OwnKnowledge};
-pub use own_form::SmallLevel;
 pub use patterns::PatternRuns;
 pub use pretrained::PretrainedRuns;
 pub use repeated::RepeatedData;
