@@ -24,7 +24,7 @@ use crate::api::layers::throttle::{Throttle, ThrottleConfig};
 use crate::api::layers::transfers::{TransferLimits, Transfers};
 use crate::api::resources::health::{HealthParts, beyond_router, health_router};
 use crate::api::resources::waiting_uploads::store_waiting;
-use crate::api::state::{AppParts, AppState, COMPARISONS, Limits};
+use crate::api::state::{AppParts, AppState, COMPARISONS, RequestLimits};
 use crate::background::set_niceness;
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
@@ -234,7 +234,7 @@ fn not_connected(error: sqlx::Error) -> anyhow::Error {
 #[derive(Debug, Clone)]
 pub struct AppConfig {
     /// Limits on what a request may cost.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// Limits of uploads and exports.
     pub transfers: TransferLimits,
     /// How much each caller may use the service.

@@ -12,7 +12,7 @@ use sparsity_planner::domain::run::SubmittedRun;
 use sparsity_planner::domain::text::{check_label, check_reason};
 use sparsity_planner::intake::export::{Encoder, Formulas};
 use sparsity_planner::intake::{
-    Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, Stop, keep_first,
+    Coding, ColumnOptions, Format, IngestLimits, Reading, SparsityUnit, Stop, Tracker, keep_first,
 };
 
 const LIMITS: IngestLimits = IngestLimits {
@@ -196,7 +196,7 @@ fn of_rows() -> Vec<SubmittedRun> {
         .unwrap()
 }
 
-fn mapped(source: Option<Source>, data: &str, loss: &str, size: &str) -> ColumnOptions {
+fn mapped(source: Option<Tracker>, data: &str, loss: &str, size: &str) -> ColumnOptions {
     let map = [("data", data), ("loss", loss), ("total_params", size)];
     ColumnOptions {
         source,
@@ -242,13 +242,13 @@ const MLFLOW: &str = include_str!("../examples/mlflow-runs.json");
 
 fn wandb() -> Reading {
     let columns =
-        mapped(Some(Source::Wandb), "config.tokens", "summary.eval/loss", "config.params");
+        mapped(Some(Tracker::Wandb), "config.tokens", "summary.eval/loss", "config.params");
     reading(Format::Csv, Coding::Identity, columns)
 }
 
 fn mlflow() -> Reading {
     let mut columns =
-        mapped(Some(Source::Mlflow), "params.steps", "metrics.val_loss", "params.total_params");
+        mapped(Some(Tracker::Mlflow), "params.steps", "metrics.val_loss", "params.total_params");
     columns.map.truncate(2);
     columns.sparsity_unit = SparsityUnit::Fraction;
     reading(Format::Json, Coding::Identity, columns)

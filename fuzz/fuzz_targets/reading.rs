@@ -5,7 +5,7 @@ use sparsity_planner::domain::run::SubmittedRun;
 use sparsity_planner::domain::text::{check_label, check_reason};
 use sparsity_planner::intake::export::{Encoder, Formulas};
 use sparsity_planner::intake::{
-    Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, Stop, keep_first,
+    Coding, ColumnOptions, Format, IngestLimits, Reading, SparsityUnit, Stop, Tracker, keep_first,
 };
 
 const LIMITS: IngestLimits = IngestLimits {
@@ -21,7 +21,7 @@ const LIMITS: IngestLimits = IngestLimits {
 
 /// Reads an upload of a format as it is, and as an export of another service.
 pub fn check(format: Format, bytes: &[u8]) {
-    for columns in [ColumnOptions::default(), exported(Source::Wandb), exported(Source::Mlflow)] {
+    for columns in [ColumnOptions::default(), exported(Tracker::Wandb), exported(Tracker::Mlflow)] {
         if let Some(runs) = read(format, columns, bytes) {
             runs.iter().for_each(in_range);
             let out = written(&runs);
@@ -52,9 +52,9 @@ fn read(format: Format, columns: ColumnOptions, bytes: &[u8]) -> Option<Vec<Subm
     Some(kept.into_iter().map(|run| run.run).collect())
 }
 
-fn exported(source: Source) -> ColumnOptions {
+fn exported(source: Tracker) -> ColumnOptions {
     let (map, sparsity_unit): (&[_], _) = match source {
-        Source::Wandb => (
+        Tracker::Wandb => (
             &[
                 ("data", "config.tokens"),
                 ("loss", "summary.eval/loss"),
@@ -62,7 +62,7 @@ fn exported(source: Source) -> ColumnOptions {
             ],
             SparsityUnit::Percent,
         ),
-        Source::Mlflow => {
+        Tracker::Mlflow => {
             (&[("data", "params.steps"), ("loss", "metrics.val_loss")], SparsityUnit::Fraction)
         }
     };

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::api::questions::optimal_sparsity::OptimalSparsityParams;
 use crate::api::questions::predictions::PredictionParams;
 use crate::api::resources::profiles::CreateHardwareProfile;
-use crate::api::wire::extract::{Query, parse_json};
+use crate::api::wire::extract::Query;
+use crate::api::wire::extract::json_body::parse_json;
 use crate::api::wire::problem::{ApiError, Problem};
 
 /// Reads a query as the parameters of a prediction and of an optimal sparsity.

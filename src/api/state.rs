@@ -101,7 +101,7 @@ pub struct AppParts {
     /// Path of a proxy below which the service is reached.
     pub base_path: Option<String>,
     /// Limits of what a request may cost.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// Room for request bodies that are held in memory until they are read.
     pub bodies: Bodies,
     /// Uploads and exports in progress.
@@ -123,7 +123,7 @@ pub struct StreamLimits {
 
 /// Limits on what a request may cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Limits of bodies that are held in memory as a whole.
     pub bodies: BodyLimits,
     /// Limits of questions about many points.

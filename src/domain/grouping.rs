@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::law::StoredWarning;
 use crate::domain::refit::{LevelsBy, RefitOptions, TagWeight};
-use crate::domain::run::{Start, SubmittedRun};
+use crate::domain::run::{SubmittedRun, TrainingStart};
 use crate::domain::text::Pattern;
 
 /// The runs of a family, grouped for a fit.
@@ -64,20 +64,20 @@ impl GroupedRuns {
             };
             let name = name.map(|name| names.place(name));
             // If patterns name the levels, runs with a pattern belong to the law.
-            let of_law = run.start == Start::Scratch && *levels == Some(LevelsBy::Pattern);
+            let of_law = run.start == TrainingStart::Scratch && *levels == Some(LevelsBy::Pattern);
             match (run.start, run.pattern.filter(|_| !of_law)) {
-                (Start::Scratch, None) => {
+                (TrainingStart::Scratch, None) => {
                     law.push(((cluster, (id, run.unique_data, name)), weighted));
                 }
-                (Start::Scratch, Some(pattern)) => patterns
+                (TrainingStart::Scratch, Some(pattern)) => patterns
                     .entry(pattern.as_str().to_owned())
                     .or_insert_with(|| (pattern.sparsity(), Vec::new()))
                     .1
                     .push((cluster, weighted)),
-                (Start::Pretrained, None) => {
+                (TrainingStart::Pretrained, None) => {
                     pretrained.push(((cluster, run.pretraining_data), weighted));
                 }
-                (Start::Pretrained, Some(_)) => {}
+                (TrainingStart::Pretrained, Some(_)) => {}
             }
         }
         if levels.is_some() {
@@ -268,7 +268,7 @@ mod tests {
         RefitOptions { cluster: Some(tag.to_owned()), ..RefitOptions::default() }
     }
 
-    fn run(n: f64, start: Start, pattern: Option<&str>, tag: &str) -> SubmittedRun {
+    fn run(n: f64, start: TrainingStart, pattern: Option<&str>, tag: &str) -> SubmittedRun {
         SubmittedRun {
             external_id: n.to_string(),
             observation: Observation {
@@ -278,7 +278,7 @@ mod tests {
                 loss: Loss::new(3.0).unwrap(),
             },
             start,
-            pretraining_data: (start == Start::Pretrained).then(|| Data::new(n).unwrap()),
+            pretraining_data: (start == TrainingStart::Pretrained).then(|| Data::new(n).unwrap()),
             unique_data: (tag == "poor").then(|| Data::new(1e8).unwrap()),
             pattern: pattern.map(|pattern| Pattern::new(pattern).unwrap()),
             tags: BTreeMap::from([("quality".to_owned(), tag.to_owned())]),
@@ -289,13 +289,13 @@ mod tests {
     #[test]
     fn runs_go_to_the_group_that_they_tell_about() {
         let runs = [
-            run(5.0, Start::Scratch, None, "good"),
-            run(4.0, Start::Scratch, None, "poor"),
-            run(3.0, Start::Scratch, None, "broken"),
-            run(2.0, Start::Scratch, Some("2:4"), "good"),
-            run(9.0, Start::Pretrained, None, "good"),
-            run(8.0, Start::Pretrained, None, "good"),
-            run(1.0, Start::Pretrained, Some("2:4"), "good"),
+            run(5.0, TrainingStart::Scratch, None, "good"),
+            run(4.0, TrainingStart::Scratch, None, "poor"),
+            run(3.0, TrainingStart::Scratch, None, "broken"),
+            run(2.0, TrainingStart::Scratch, Some("2:4"), "good"),
+            run(9.0, TrainingStart::Pretrained, None, "good"),
+            run(8.0, TrainingStart::Pretrained, None, "good"),
+            run(1.0, TrainingStart::Pretrained, Some("2:4"), "good"),
         ];
         let ids: Vec<Uuid> = (0..runs.len()).map(|i| Uuid::from_u128(i as u128)).collect();
         let entry = |value: &str, weight| TagWeight {
@@ -323,14 +323,14 @@ mod tests {
     #[test]
     fn runs_of_one_tag_are_resampled_together_whatever_order_they_come_in() {
         let mut runs = vec![
-            run(5.0, Start::Scratch, None, "b"),
-            run(4.0, Start::Scratch, None, "a"),
-            run(4.0, Start::Scratch, None, "b"),
-            run(3.0, Start::Scratch, None, "a"),
-            run(2.0, Start::Scratch, Some("2:4"), "a"),
-            run(9.0, Start::Pretrained, None, "b"),
+            run(5.0, TrainingStart::Scratch, None, "b"),
+            run(4.0, TrainingStart::Scratch, None, "a"),
+            run(4.0, TrainingStart::Scratch, None, "b"),
+            run(3.0, TrainingStart::Scratch, None, "a"),
+            run(2.0, TrainingStart::Scratch, Some("2:4"), "a"),
+            run(9.0, TrainingStart::Pretrained, None, "b"),
         ];
-        let mut untagged = run(6.0, Start::Scratch, None, "");
+        let mut untagged = run(6.0, TrainingStart::Scratch, None, "");
         untagged.tags.clear();
         runs.push(untagged);
         let group = |runs: &[SubmittedRun]| {
@@ -360,10 +360,10 @@ mod tests {
         let mut runs = Vec::new();
         for i in 1..=3_u32 {
             let n = f64::from(i) * 1e6;
-            runs.push(run(n, Start::Scratch, None, "one"));
-            runs.push(run(n + 1.0, Start::Scratch, Some("2:4"), "two"));
+            runs.push(run(n, TrainingStart::Scratch, None, "one"));
+            runs.push(run(n + 1.0, TrainingStart::Scratch, Some("2:4"), "two"));
         }
-        runs.push(run(7e6, Start::Scratch, Some("4:8"), "two"));
+        runs.push(run(7e6, TrainingStart::Scratch, Some("4:8"), "two"));
         let grouped = |options: &RefitOptions, runs: &[SubmittedRun]| {
             let named = runs
                 .iter()

@@ -13,7 +13,7 @@ use crate::domain::text::Pattern;
 named! {
     /// What a training run started from.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Start {
+    pub enum TrainingStart {
         /// Random weights.
         Scratch = "scratch",
         /// A pretrained dense checkpoint.
@@ -29,7 +29,7 @@ pub struct SubmittedRun {
     /// Size, sparsity, data and loss of the run.
     pub observation: Observation,
     /// What the run started from.
-    pub start: Start,
+    pub start: TrainingStart,
     /// Data that the checkpoint had been trained on, if the run started from a pretrained one and this is known.
     pub pretraining_data: Option<Data>,
     /// Amount of distinct data, if some was seen more than once and this is known.
@@ -135,7 +135,7 @@ pub struct RunFilter {
     /// Structured pattern.
     pub pattern: Option<Pattern>,
     /// What the run started from.
-    pub start: Option<Start>,
+    pub start: Option<TrainingStart>,
     /// `true` for excluded runs only, `false` for the others only.
     pub excluded: Option<bool>,
     /// Tags that a run must have, with these values.

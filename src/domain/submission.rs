@@ -7,7 +7,7 @@ use sparsity_law::fit::Observation;
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
 
 use crate::domain::checks::{Checks, FieldError};
-use crate::domain::run::{Start, SubmittedRun};
+use crate::domain::run::{SubmittedRun, TrainingStart};
 use crate::domain::text::{Pattern, check_label, check_reason};
 
 /// Maximum number of tags of a run.
@@ -29,7 +29,7 @@ pub struct RunFields {
     /// `L`.
     pub loss: Option<f64>,
     /// What the run started from.
-    pub start: Start,
+    pub start: TrainingStart,
     /// Data that the pretrained starting point had been trained on.
     pub pretraining_data: Option<f64>,
     /// Amount of distinct data.
@@ -209,7 +209,7 @@ impl RunFields {
                 checks.refuse("unique_data", detail);
             }
         }
-        if pretraining_data.is_some() && self.start == Start::Scratch {
+        if pretraining_data.is_some() && self.start == TrainingStart::Scratch {
             checks.refuse("pretraining_data", "belongs to a run whose start is pretrained");
         }
         if self.tags.len() > MAX_TAGS {
@@ -256,7 +256,7 @@ mod tests {
             sparsity: Some(0.5),
             data: Some(1e9),
             loss: Some(3.0),
-            start: Start::Scratch,
+            start: TrainingStart::Scratch,
             pretraining_data: None,
             unique_data: None,
             pattern: None,
@@ -297,9 +297,14 @@ mod tests {
     fn only_a_pretrained_start_has_pretraining_behind_it() {
         let data = Some(1e9);
         assert_eq!(wrong(RunFields { pretraining_data: data, ..fields() }), ["/pretraining_data"]);
-        let run = RunFields { start: Start::Pretrained, pretraining_data: data, ..fields() };
+        let run =
+            RunFields { start: TrainingStart::Pretrained, pretraining_data: data, ..fields() };
         assert_eq!(run.check(Checks::default()).unwrap().pretraining_data.unwrap().get(), 1e9);
-        let run = RunFields { start: Start::Pretrained, pretraining_data: Some(-1.0), ..fields() };
+        let run = RunFields {
+            start: TrainingStart::Pretrained,
+            pretraining_data: Some(-1.0),
+            ..fields()
+        };
         assert_eq!(wrong(run), ["/pretraining_data"]);
     }
 

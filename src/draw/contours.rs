@@ -1,7 +1,9 @@
 //! Contours of the optimal sparsity over model size and compute, (N, C).
 
 use crate::draw::axis::{Axis, Unit};
-use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
+use crate::draw::legend::{Entry, Sign};
+use crate::draw::marks::{Hold, Shape};
+use crate::draw::sheet::{Heading, Sheet, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
 /// The data of a contour picture.

@@ -1,7 +1,9 @@
 //! The worth of one recipe's compute in compute of another recipe.
 
 use crate::draw::axis::{Axis, Unit};
-use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
+use crate::draw::legend::{Entry, Sign};
+use crate::draw::marks::{Hold, Shape};
+use crate::draw::sheet::{Heading, Sheet, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
 /// The data of an exchange picture.

@@ -1,7 +1,9 @@
 //! Predicted against measured loss for the runs of a law.
 
 use crate::draw::axis::{Axis, Unit};
-use crate::draw::sheet::{Entry, Heading, Shape, Sheet, Sign, Stroke};
+use crate::draw::legend::{Entry, Sign};
+use crate::draw::marks::Shape;
+use crate::draw::sheet::{Heading, Sheet, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
 /// The data of a picture of the fit.

@@ -4,10 +4,14 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 use svg::Document;
-use svg::node::element::{Circle, ClipPath, Definitions, Group, Path, Rectangle, Text, Title};
+use svg::node::element::{ClipPath, Definitions, Group, Path, Rectangle, Title};
 
 use crate::draw::axis::Axis;
 use crate::draw::canvas::{Canvas, Palette, Window};
+use crate::draw::legend::{DOT_OPACITY, Entry, FAINT, MARGIN, ROW, legend};
+use crate::draw::marks::{
+    BODY, Hold, Shape, decimals, path, ring_at, shape_at, text, width_of, wrapped,
+};
 use crate::draw::{Caption, hull};
 
 /// The title and legend above a picture, and the notes below it.
@@ -17,52 +21,6 @@ pub(crate) struct Heading<'a> {
     pub(crate) subtitle: String,
     pub(crate) legend: Vec<Entry>,
     pub(crate) caption: &'a Caption,
-}
-
-/// A legend entry: a sign and its meaning.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) sign: Sign,
-    pub(crate) colour: String,
-    pub(crate) text: String,
-}
-
-/// The sign of a legend entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sign {
-    Line,
-    Dashed,
-    /// A line drawn faintly.
-    Faint,
-    Band,
-    /// An upright bar, as drawn across a line for an interval.
-    Bar,
-    Tint,
-    Mark(Shape),
-    /// A small dot, one of many.
-    Dot,
-    Ring,
-}
-
-/// Shapes of marks, which can be told apart without colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    Circle,
-    Square,
-    Diamond,
-    Triangle,
-}
-
-impl Shape {
-    /// The shape of the level with this rank; shapes repeat after four.
-    pub(crate) const fn of(rank: usize) -> Self {
-        match rank % 4 {
-            0 => Self::Circle,
-            1 => Self::Square,
-            2 => Self::Diamond,
-            _ => Self::Triangle,
-        }
-    }
 }
 
 /// How a line is drawn.
@@ -75,48 +33,16 @@ pub(crate) struct Stroke<'a> {
     pub(crate) class: &'static str,
 }
 
-/// The point of a text that its coordinates refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
-    Start,
-    Middle,
-    End,
-}
-
-impl Hold {
-    const fn anchor(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Middle => "middle",
-            Self::End => "end",
-        }
-    }
-}
-
 const TITLE: f64 = 16.0;
-const BODY: f64 = 12.0;
 const SMALL: f64 = 10.5;
-/// Height of a line of the legend and the subtitle; `NOTE_ROW` is that of the notes.
-const ROW: f64 = 18.0;
+/// Height of a line of the notes.
 const NOTE_ROW: f64 = 14.0;
 /// Width left of the plot area, for the labels of the vertical axis.
 const LEFT: f64 = 72.0;
-const MARGIN: f64 = 16.0;
-/// Average width of a letter relative to the font size. This is large for a sans-serif font, because the program that
-/// shows the SVG may use another one.
-const LETTER: f64 = 0.55;
 /// Height of a label at the side of the plot area.
 const LABEL: f64 = 15.0;
-/// Opacity of lines beyond the runs.
-const FAINT: f64 = 0.4;
 /// Number of layers that dots are spread over; up to this many overlapping dots darken each other.
 const LAYERS: usize = 8;
-/// Opacity of a dot that is one of many.
-const DOT_OPACITY: f64 = 0.55;
-
-fn width_of(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * LETTER * size
-}
 
 /// A rectangle of the layout; `y` points down.
 #[derive(Debug, Clone, Copy)]
@@ -550,144 +476,6 @@ fn visible_end(places: &[(f64, f64)]) -> Option<(f64, f64)> {
         (enters <= leaves).then_some(end)
     });
     ends.into_iter().next().or_else(|| places.last().copied().filter(|&place| within(place)))
-}
-
-/// Formats a number of the layout; more precision than hundredths of a unit would not be visible.
-fn decimals(value: f64) -> String {
-    format!("{value:.2}")
-}
-
-fn path(places: &[(f64, f64)], closed: bool) -> Path {
-    let mut steps = String::new();
-    for (i, (x, y)) in places.iter().enumerate() {
-        let letter = if i == 0 { 'M' } else { 'L' };
-        // Writing to a string cannot fail.
-        let _ = write!(steps, "{letter}{x:.2} {y:.2}");
-    }
-    if closed {
-        steps.push('Z');
-    }
-    Path::new().set("d", steps)
-}
-
-fn text(words: &str, at: (f64, f64), size: f64, colour: &str, hold: Hold) -> Text {
-    Text::new(words)
-        .set("x", decimals(at.0))
-        .set("y", decimals(at.1))
-        .set("font-size", size)
-        .set("fill", colour)
-        .set("text-anchor", hold.anchor())
-}
-
-fn shape_at(shape: Shape, at: (f64, f64), size: f64, colour: &str, edge: &str) -> Path {
-    let (x, y) = at;
-    let places = match shape {
-        Shape::Circle => {
-            let around = (0..16).map(|i| f64::from(i) * std::f64::consts::TAU / 16.0);
-            around.map(|angle| (x + size * angle.cos(), y + size * angle.sin())).collect()
-        }
-        Shape::Square => {
-            let half = size * 0.9;
-            vec![
-                (x - half, y - half),
-                (x + half, y - half),
-                (x + half, y + half),
-                (x - half, y + half),
-            ]
-        }
-        Shape::Diamond => {
-            let half = size * 1.25;
-            vec![(x - half, y), (x, y - half), (x + half, y), (x, y + half)]
-        }
-        Shape::Triangle => {
-            let half = size * 1.15;
-            vec![(x - half, y + half * 0.8), (x, y - half), (x + half, y + half * 0.8)]
-        }
-    };
-    path(&places, true)
-        .set("fill", colour)
-        .set("stroke", edge)
-        .set("stroke-width", 0.7)
-        .set("class", "mark")
-}
-
-fn ring_at(at: (f64, f64), colour: &str) -> Circle {
-    Circle::new()
-        .set("cx", decimals(at.0))
-        .set("cy", decimals(at.1))
-        .set("r", 8)
-        .set("fill", "none")
-        .set("stroke", colour)
-        .set("stroke-width", 1.8)
-}
-
-/// Draws legend entries side by side, in as many rows as they need. Returns the drawing and the number of rows.
-fn legend(entries: &[Entry], top: f64, units: f64, palette: &Palette) -> (Group, f64) {
-    const SIGN: f64 = 24.0;
-    let mut group = Group::new();
-    let (mut x, mut y, mut rows) = (MARGIN, top, 1.0);
-    for entry in entries {
-        let width = SIGN + 6.0 + width_of(&entry.text, BODY) + 16.0;
-        if x + width > units && x > MARGIN {
-            (x, y, rows) = (MARGIN, y + ROW, rows + 1.0);
-        }
-        let middle = y - 4.0;
-        let colour = entry.colour.as_str();
-        let centre = (x + SIGN / 2.0, middle);
-        let upright =
-            path(&[(x + SIGN / 2.0, middle - 6.0), (x + SIGN / 2.0, middle + 6.0)], false);
-        let block = |opacity: f64| {
-            Rectangle::new()
-                .set("x", decimals(x))
-                .set("y", decimals(middle - 6.0))
-                .set("width", SIGN)
-                .set("height", 12)
-                .set("fill", colour)
-                .set("fill-opacity", opacity)
-        };
-        let line = path(&[(x, middle), (x + SIGN, middle)], false)
-            .set("stroke", colour)
-            .set("stroke-width", 2.2);
-        group = match entry.sign {
-            Sign::Line => group.add(line),
-            Sign::Dashed => group.add(line.set("stroke-dasharray", "7 4")),
-            Sign::Faint => group.add(line.set("stroke-opacity", FAINT)),
-            Sign::Bar => group.add(upright.set("stroke", colour).set("stroke-width", 1.8)),
-            Sign::Dot => group.add(
-                Circle::new()
-                    .set("cx", decimals(centre.0))
-                    .set("cy", decimals(centre.1))
-                    .set("r", 2.6)
-                    .set("fill", colour)
-                    .set("fill-opacity", DOT_OPACITY),
-            ),
-            Sign::Band => group.add(block(0.25).set("stroke", colour).set("stroke-width", 0.8)),
-            Sign::Tint => group.add(block(0.25)),
-            Sign::Mark(shape) => {
-                group.add(shape_at(shape, centre, 4.5, colour, palette.background))
-            }
-            Sign::Ring => group.add(ring_at(centre, colour)),
-        };
-        let words = (x + SIGN + 6.0, y);
-        group = group.add(text(&entry.text, words, BODY, palette.ink, Hold::Start));
-        x += width;
-    }
-    (group, if entries.is_empty() { 0.0 } else { rows })
-}
-
-/// Breaks a text into lines that fit into this many units.
-fn wrapped(words: &str, room: f64, size: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in words.split(' ').filter(|word| !word.is_empty()) {
-        match lines.last_mut() {
-            Some(line) if width_of(line, size) + width_of(word, size) + size <= room => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// Moves positions, given in ascending order, so that they are at least `gap` apart within the ends. Each crowd stays

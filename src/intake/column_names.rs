@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::intake::column_options::Source;
+use crate::intake::column_options::Tracker;
 use crate::intake::field::{ACTIVE_PARAMS, Field};
 
 /// Columns in which trackers record whether a run finished.
@@ -95,7 +95,7 @@ fn usual_names(field: Field, foreign: bool) -> &'static [&'static str] {
 pub(super) fn columns_of(
     field: Field,
     mapped: &HashMap<Field, String>,
-    source: Option<Source>,
+    source: Option<Tracker>,
     declared: bool,
 ) -> Vec<String> {
     match mapped.get(&field) {

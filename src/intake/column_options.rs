@@ -8,7 +8,7 @@ use crate::intake::numbers::Decimal;
 named! {
     /// The tracker that exported a table.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Source {
+    pub enum Tracker {
         /// Weights & Biases: columns with or without the prefixes `config.` and `summary.`, nested objects, or the
         /// answer of its GraphQL API.
         Wandb = "wandb",
@@ -18,7 +18,7 @@ named! {
     }
 }
 
-impl Source {
+impl Tracker {
     pub(super) const fn prefixes(self) -> [&'static str; 2] {
         match self {
             Self::Wandb => ["summary.", "config."],
@@ -41,14 +41,16 @@ impl Source {
     }
 }
 
-/// The unit of a sparsity.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SparsityUnit {
-    /// A fraction, from 0 to 1.
-    #[default]
-    Fraction,
-    /// A percentage, from 0 to 100.
-    Percent,
+named! {
+    /// The unit of a sparsity.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum SparsityUnit {
+        /// A fraction, from 0 to 1.
+        #[default]
+        Fraction = "fraction",
+        /// A percentage, from 0 to 100.
+        Percent = "percent",
+    }
 }
 
 /// Where the name of a run comes from.
@@ -65,28 +67,30 @@ pub enum IdOption {
 
 /// Which one of several rows of the same run is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum RowChoice {
     /// The row with the largest value in the deciding column.
     Last,
     /// The row with the smallest value in the deciding column.
     First,
 }
 
-/// What happens to the optional fields of a stored run for which a new row has no column.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AbsentFields {
-    /// The stored values stay.
-    #[default]
-    Keep,
-    /// The stored values are cleared.
-    Clear,
+named! {
+    /// What happens to the optional fields of a stored run for which a new row has no column.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum AbsentFields {
+        /// The stored values stay.
+        #[default]
+        Keep = "keep",
+        /// The stored values are cleared.
+        Clear = "clear",
+    }
 }
 
 /// What the caller says about the columns of an input.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOptions {
     /// The tracker that exported the table.
-    pub source: Option<Source>,
+    pub source: Option<Tracker>,
     /// Source of each field, by the field's name: a column, or an expression over columns.
     pub map: Vec<(String, String)>,
     /// Factor by which a number is multiplied, by the field's name.
@@ -100,7 +104,7 @@ pub struct ColumnOptions {
     /// Condition that a row must meet to be read as a run; other rows are left out.
     pub condition: Option<String>,
     /// Which one of several rows of the same run is kept, and the column that decides.
-    pub keep: Option<(Choice, String)>,
+    pub keep: Option<(RowChoice, String)>,
     /// Separator between cells; detected from the header if `None`.
     pub separator: Option<Separator>,
     /// Decimal mark. If `None`, a comma is a decimal mark in tables whose separator is not a comma.

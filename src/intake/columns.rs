@@ -9,7 +9,7 @@ use sparsity_law::law::FlopsPerParam;
 use crate::domain::checks::{Checks, FieldError};
 use crate::intake::column_names::{NULLS, READ_ONLY, STATES, columns_of, is_unit, unit_of};
 use crate::intake::column_options::{
-    AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit,
+    AbsentFields, ColumnOptions, IdOption, RowChoice, SparsityUnit, Tracker,
 };
 use crate::intake::dialect::Separator;
 use crate::intake::expression::Expression;
@@ -20,7 +20,7 @@ pub(crate) use header::{escaped, unknown};
 
 /// What the cells of a column are used for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Target {
+pub(crate) enum ColumnTarget {
     /// The value of a field. If several columns could give it, the one with the lowest rank wins.
     Field(Field, u8),
     Tag,
@@ -31,7 +31,7 @@ pub(crate) enum Target {
 /// How a column of an input is treated.
 pub(crate) enum Meaning<'a> {
     /// Used: the column's name as [`Columns`] stores it, and what the column is used for.
-    Targets(&'a str, &'a [Target]),
+    Targets(&'a str, &'a [ColumnTarget]),
     /// A tag, named by the part of the column's name after `tags.`.
     Tag,
     Ignored,
@@ -63,7 +63,7 @@ pub(crate) struct Condition {
 /// Which row of a run is kept, and the index of the deciding column in [`Columns::variables`].
 #[derive(Debug, Clone)]
 pub(crate) struct Keep {
-    pub choice: Choice,
+    pub choice: RowChoice,
     pub place: usize,
 }
 
@@ -79,11 +79,11 @@ pub(crate) enum IdRule {
 /// The checked meaning of all columns.
 #[derive(Debug, Clone)]
 pub struct Columns {
-    pub(crate) targets: HashMap<String, Vec<Target>>,
+    pub(crate) targets: HashMap<String, Vec<ColumnTarget>>,
     pub(crate) factors: [f64; Field::ALL.len()],
     /// Whether sparsities are 0 to 100, by their unit or by their factor.
     pub(crate) percent: bool,
-    pub(crate) source: Option<Source>,
+    pub(crate) source: Option<Tracker>,
     /// Whether the caller said what any columns mean. If so, unknown columns are ignored, and texts are read as numbers
     /// where a field needs a number.
     pub(crate) declared: bool,
@@ -241,21 +241,21 @@ impl ColumnOptions {
         } else {
             Vec::new()
         };
-        let mut targets: HashMap<String, Vec<Target>> = HashMap::new();
+        let mut targets: HashMap<String, Vec<ColumnTarget>> = HashMap::new();
         for field in Field::ALL {
             for (rank, column) in
                 columns_of(field, &mapped, self.source, declared).into_iter().enumerate()
             {
-                let target = Target::Field(field, u8::try_from(rank).unwrap_or(u8::MAX));
+                let target = ColumnTarget::Field(field, u8::try_from(rank).unwrap_or(u8::MAX));
                 targets.entry(column).or_default().push(target);
             }
         }
         for column in self.tag_columns {
             required.push(("tag_columns", vec![vec![column.clone()]]));
-            targets.entry(column).or_default().push(Target::Tag);
+            targets.entry(column).or_default().push(ColumnTarget::Tag);
         }
         for (at, column) in variables.names.iter().enumerate() {
-            targets.entry(column.clone()).or_default().push(Target::Variable(at));
+            targets.entry(column.clone()).or_default().push(ColumnTarget::Variable(at));
         }
         let columns = Columns {
             targets,
@@ -308,8 +308,8 @@ impl Columns {
     pub(crate) fn path_to_rows(&self) -> &'static [&'static str] {
         match self.source {
             None => &[],
-            Some(Source::Mlflow) => &["runs"],
-            Some(Source::Wandb) => &["data", "project", "runs", "edges"],
+            Some(Tracker::Mlflow) => &["runs"],
+            Some(Tracker::Wandb) => &["data", "project", "runs", "edges"],
         }
     }
 
@@ -322,7 +322,7 @@ impl Columns {
         }
         if column.starts_with("tags.") {
             // MLflow's tags are its own notes and those of whoever logged the run, so a tag must be asked for by name.
-            let wanted = self.source != Some(Source::Mlflow);
+            let wanted = self.source != Some(Tracker::Mlflow);
             return if wanted { Meaning::Tag } else { Meaning::Ignored };
         }
         // The column has the name of a field that is read from elsewhere or not at all; if it has values, that is worth
@@ -354,7 +354,7 @@ impl Columns {
 
     /// The column of this rank among those in which a field is looked for.
     pub(crate) fn name_of(&self, field: Field, rank: u8) -> &str {
-        let wanted = Target::Field(field, rank);
+        let wanted = ColumnTarget::Field(field, rank);
         let found = self.targets.iter().find(|(_, targets)| targets.contains(&wanted));
         found.map_or(field.as_str(), |(column, _)| column)
     }
@@ -395,8 +395,8 @@ impl Columns {
             if self.scaled.contains(&field) {
                 continue;
             }
-            let of_field = |targets: &[Target]| {
-                targets.iter().any(|t| matches!(t, Target::Field(f, _) if *f == field))
+            let of_field = |targets: &[ColumnTarget]| {
+                targets.iter().any(|t| matches!(t, ColumnTarget::Field(f, _) if *f == field))
             };
             let columns = self.targets.iter().filter(|(_, targets)| of_field(targets));
             // A text such as `train/steps` may be the name of a column, and multiplies nothing as an expression.

@@ -25,7 +25,7 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
         None => find_separator(&mut source)?,
     };
     // If cells are not separated by commas, a comma in a number is taken for the decimal mark.
-    let comma = separator != Separator::COMMA;
+    let comma = separator != Separator::Comma;
     rows.decimal = rows.columns().decimal.or_else(|| comma.then_some(Decimal::Comma));
     rows.intake.recognised.separator = Some(separator);
     rows.intake.recognised.decimal = rows.decimal;

@@ -5,46 +5,44 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::rc::Rc;
 
+use sparsity_law::named;
+
 use crate::intake::error::IngestError;
 
-/// The character between cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Separator(u8);
+named! {
+    /// The character between cells, in the order in which it is looked for.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Separator {
+        /// A comma.
+        Comma = ",",
+        /// A semicolon, the usual separator where a comma is the decimal mark.
+        Semicolon = ";",
+        /// A tab.
+        Tab = "tab",
+        /// `|`.
+        Bar = "|",
+    }
+}
 
 impl Separator {
-    /// A comma.
-    pub const COMMA: Self = Self(b',');
-    /// A semicolon, the usual separator where a comma is the decimal mark.
-    pub const SEMICOLON: Self = Self(b';');
-    /// A tab.
-    pub const TAB: Self = Self(b'\t');
-    /// Separators that are detected.
-    const USUAL: [Self; 4] = [Self::COMMA, Self::SEMICOLON, Self::TAB, Self(b'|')];
-
     /// Parses the name of a separator: the character itself, or `tab` or `\t`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match name {
-            "tab" | "\\t" => Some(Self::TAB),
-            _ => Self::USUAL.into_iter().find(|separator| separator.as_str() == name),
-        }
-    }
-
-    /// Name of the separator.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self.0 {
-            b',' => ",",
-            b';' => ";",
-            b'\t' => "tab",
-            _ => "|",
+            "\\t" => Some(Self::Tab),
+            _ => Self::of_name(name),
         }
     }
 
     /// The separator as a byte.
     #[must_use]
     pub const fn byte(self) -> u8 {
-        self.0
+        match self {
+            Self::Comma => b',',
+            Self::Semicolon => b';',
+            Self::Tab => b'\t',
+            Self::Bar => b'|',
+        }
     }
 }
 
@@ -59,8 +57,8 @@ pub(crate) fn find_separator(reader: &mut impl BufRead) -> io::Result<Separator>
             b'\n' | b'\r' if !quoted && counts.iter().any(|count| *count > 0) => break,
             _ if quoted => {}
             _ => {
-                for (separator, count) in Separator::USUAL.iter().zip(&mut counts) {
-                    *count += usize::from(separator.0 == byte);
+                for (separator, count) in Separator::ALL.iter().zip(&mut counts) {
+                    *count += usize::from(separator.byte() == byte);
                 }
             }
         }
@@ -68,7 +66,7 @@ pub(crate) fn find_separator(reader: &mut impl BufRead) -> io::Result<Separator>
     // On a tie, the first of the usual separators wins.
     let most = counts.iter().copied().max().unwrap_or(0);
     let at = counts.iter().position(|count| *count == most && most > 0);
-    Ok(Separator::USUAL[at.unwrap_or(0)])
+    Ok(Separator::ALL[at.unwrap_or(0)])
 }
 
 /// A reader that checks the quotes of a table while passing it on. The parser behind it would take an open quote at the
@@ -114,7 +112,7 @@ impl<R: Read> QuoteCheck<R> {
         let starts = RecordStarts::default();
         let check = Self {
             source,
-            separator: separator.0,
+            separator: separator.byte(),
             state: State::Start,
             line: 1,
             opened: 0,
@@ -212,7 +210,7 @@ mod tests {
                 Ok(n)
             }
         }
-        let (mut check, _) = QuoteCheck::new(Pieces(text.as_bytes(), piece), Separator::COMMA);
+        let (mut check, _) = QuoteCheck::new(Pieces(text.as_bytes(), piece), Separator::Comma);
         let mut passed = String::new();
         check.read_to_string(&mut passed).map_err(|error| IngestError::from(error).to_string())?;
         assert_eq!(passed, text);

@@ -1,57 +1,44 @@
 //! The fields of a submitted run.
 
+use sparsity_law::named;
+
 /// Another name for `nonzero_params`, for models whose zeros are experts that a token does not pass through.
 pub(crate) const ACTIVE_PARAMS: &str = "active_params";
 
-/// A field of a submitted run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Field {
-    /// The submitter's name for the run.
-    ExternalId,
-    /// Number of non-zero parameters.
-    NonzeroParams,
-    /// Number of parameters, zeros included.
-    TotalParams,
-    /// Fraction of parameters that are zero.
-    Sparsity,
-    /// Training data seen, in the family's unit.
-    Data,
-    /// Validation loss.
-    Loss,
-    /// `scratch` or `pretrained`.
-    Start,
-    /// Data that the pretrained starting point had been trained on.
-    PretrainingData,
-    /// Amount of distinct data, if some was repeated.
-    UniqueData,
-    /// Structured sparsity pattern.
-    Pattern,
-    /// Labels: an object of texts, written as JSON in a table cell.
-    Tags,
-    /// Why fits exclude the run.
-    ExclusionReason,
-    /// Training FLOPs, which are compared with size and data and not stored.
-    Flops,
+named! {
+    /// A field of a submitted run, in the order in which exports have them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Field {
+        /// The submitter's name for the run.
+        ExternalId = "external_id",
+        /// Non-zero parameters.
+        NonzeroParams = "nonzero_params",
+        /// Number of parameters, zeros included.
+        TotalParams = "total_params",
+        /// Fraction of parameters that are zero.
+        Sparsity = "sparsity",
+        /// Training data seen, in the family's unit.
+        Data = "data",
+        /// Validation loss.
+        Loss = "loss",
+        /// `scratch` or `pretrained`.
+        Start = "start",
+        /// Data that the pretrained starting point had been trained on.
+        PretrainingData = "pretraining_data",
+        /// Amount of distinct data, if some was repeated.
+        UniqueData = "unique_data",
+        /// Structured sparsity pattern.
+        Pattern = "pattern",
+        /// Labels: an object of texts, written as JSON in a table cell.
+        Tags = "tags",
+        /// Why fits exclude the run.
+        ExclusionReason = "exclusion_reason",
+        /// Training FLOPs, which are compared with size and data and not stored.
+        Flops = "flops",
+    }
 }
 
 impl Field {
-    /// All fields, in the order of the columns of exports.
-    pub const ALL: [Self; 13] = [
-        Self::ExternalId,
-        Self::NonzeroParams,
-        Self::TotalParams,
-        Self::Sparsity,
-        Self::Data,
-        Self::Loss,
-        Self::Start,
-        Self::PretrainingData,
-        Self::UniqueData,
-        Self::Pattern,
-        Self::Tags,
-        Self::ExclusionReason,
-        Self::Flops,
-    ];
-
     /// Fields that hold a number, and may therefore have a scale factor.
     pub const NUMBERS: [Self; 8] = [
         Self::NonzeroParams,
@@ -63,26 +50,6 @@ impl Field {
         Self::UniqueData,
         Self::Flops,
     ];
-
-    /// Name of the field.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ExternalId => "external_id",
-            Self::NonzeroParams => "nonzero_params",
-            Self::TotalParams => "total_params",
-            Self::Sparsity => "sparsity",
-            Self::Data => "data",
-            Self::Loss => "loss",
-            Self::Start => "start",
-            Self::PretrainingData => "pretraining_data",
-            Self::UniqueData => "unique_data",
-            Self::Pattern => "pattern",
-            Self::Tags => "tags",
-            Self::ExclusionReason => "exclusion_reason",
-            Self::Flops => "flops",
-        }
-    }
 
     /// Name of the field, as a list of one.
     pub(crate) const fn name(self) -> &'static [&'static str] {
@@ -103,7 +70,7 @@ impl Field {
         if name == ACTIVE_PARAMS {
             return Some(Self::NonzeroParams);
         }
-        Self::ALL.into_iter().find(|field| field.as_str() == name)
+        Self::of_name(name)
     }
 
     pub(crate) fn list(fields: &[Self]) -> String {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::intake::column_options::Source;
+use crate::intake::column_options::Tracker;
 use crate::intake::columns::Columns;
 use crate::intake::row::Row;
 use crate::intake::value::{Value, without_bare_numbers};
@@ -28,11 +28,11 @@ impl Columns {
 
     pub(crate) fn flatten_entry<'v>(&self, key: String, value: Value<'v>, row: &mut Row<'_, 'v>) {
         // Keys of objects that only wrap the columns in an export.
-        const WRAPPERS: [(Source, &str); 4] = [
-            (Source::Wandb, "node"),
-            (Source::Mlflow, "info"),
-            (Source::Mlflow, "data"),
-            (Source::Mlflow, "inputs"),
+        const WRAPPERS: [(Tracker, &str); 4] = [
+            (Tracker::Wandb, "node"),
+            (Tracker::Mlflow, "info"),
+            (Tracker::Mlflow, "data"),
+            (Tracker::Mlflow, "inputs"),
         ];
         let is_wrapper =
             WRAPPERS.into_iter().any(|(of, name)| self.source == Some(of) && name == key);
@@ -51,12 +51,12 @@ impl Columns {
             Value::Object(entries) if !self.targets.contains_key(&key) => {
                 // GraphQL calls the summary `summaryMetrics`, and wraps each config value in an object.
                 let prefix = match (self.source, key.as_str()) {
-                    (Some(Source::Wandb), "summaryMetrics") => "summary",
+                    (Some(Tracker::Wandb), "summaryMetrics") => "summary",
                     (_, key) => key,
                 };
                 for (inner, value) in entries {
                     let value = match (self.source, prefix, value) {
-                        (Some(Source::Wandb), "config", Value::Object(entries)) => {
+                        (Some(Tracker::Wandb), "config", Value::Object(entries)) => {
                             unwrapped(entries)
                         }
                         (_, _, value) => value,
@@ -64,14 +64,14 @@ impl Columns {
                     self.flatten_entry(format!("{prefix}.{inner}"), value, row);
                 }
             }
-            Value::List(items) if self.source == Some(Source::Mlflow) => {
+            Value::List(items) if self.source == Some(Tracker::Mlflow) => {
                 for (inner, value) in items.into_iter().filter_map(key_and_value) {
                     row.put(&format!("{key}.{inner}"), value);
                 }
             }
             // GraphQL sends the config and the summary as JSON in a text.
             Value::Text(text)
-                if self.source == Some(Source::Wandb)
+                if self.source == Some(Tracker::Wandb)
                     && matches!(key.as_str(), "config" | "summaryMetrics" | "summary") =>
             {
                 // Python writes NaN and Infinity without quotes, which is not valid JSON.

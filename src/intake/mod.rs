@@ -57,7 +57,7 @@ use rows::Rows;
 use crate::domain::checks::Checks;
 use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
 
-pub use column_options::{AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit};
+pub use column_options::{AbsentFields, ColumnOptions, IdOption, RowChoice, SparsityUnit, Tracker};
 pub use columns::Columns;
 pub use decode::Coding;
 pub use dialect::Separator;

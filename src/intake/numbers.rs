@@ -1,24 +1,17 @@
 //! Numbers as people and tools write them, and how ambiguous ones are refused.
 
+use sparsity_law::named;
+
 use crate::intake::field::Field;
 
-/// The decimal mark of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decimal {
-    /// A point, as in `2.934`.
-    Point,
-    /// A comma: `2,934` is less than 3.
-    Comma,
-}
-
-impl Decimal {
-    /// The mark itself.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Point => ".",
-            Self::Comma => ",",
-        }
+named! {
+    /// The decimal mark of numbers.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Decimal {
+        /// A point, as in `2.934`.
+        Point = ".",
+        /// A comma: `2,934` is less than 3.
+        Comma = ",",
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::mapping::MappingSettings;
 use crate::intake::column_options::{
-    AbsentFields, Choice, ColumnOptions, IdOption, Source, SparsityUnit,
+    AbsentFields, ColumnOptions, IdOption, RowChoice, SparsityUnit, Tracker,
 };
 use crate::intake::columns::Columns;
 use crate::intake::dialect::Separator;
@@ -87,8 +87,8 @@ impl OptionTexts {
         let keep = said(&self.keep, &kept.keep).and_then(|text| {
             let (choice, column) = text.split_once(':').unwrap_or((&text, ""));
             let choice = match choice.trim() {
-                "last" | "max" => Some(Choice::Last),
-                "first" | "min" => Some(Choice::First),
+                "last" | "max" => Some(RowChoice::Last),
+                "first" | "min" => Some(RowChoice::First),
                 _ => None,
             };
             match (choice, column.trim().trim_matches('`')) {
@@ -113,26 +113,19 @@ impl OptionTexts {
             checks.take("decimal", found)
         });
         let source = said(&self.source, &kept.source).and_then(|text| {
-            let found = Source::of_name(&text);
-            let known = Source::ALL.map(Source::as_str).join(", ");
+            let found = Tracker::of_name(&text);
+            let known = Tracker::ALL.map(Tracker::as_str).join(", ");
             checks
                 .take("source", found.ok_or_else(|| format!("must be one of {known}, not {text}")))
         });
         let sparsity_unit = said(&self.sparsity_unit, &kept.sparsity_unit).and_then(|text| {
-            let found = match text.as_str() {
-                "fraction" => Ok(SparsityUnit::Fraction),
-                "percent" => Ok(SparsityUnit::Percent),
-                _ => Err(format!("must be fraction or percent, not {text}")),
-            };
-            checks.take("sparsity_unit", found)
+            let found = SparsityUnit::of_name(&text);
+            let wrong = || format!("must be fraction or percent, not {text}");
+            checks.take("sparsity_unit", found.ok_or_else(wrong))
         });
         let absent = said(&self.absent, &kept.absent).and_then(|text| {
-            let found = match text.as_str() {
-                "keep" => Ok(AbsentFields::Keep),
-                "clear" => Ok(AbsentFields::Clear),
-                _ => Err(format!("must be keep or clear, not {text}")),
-            };
-            checks.take("absent", found)
+            let found = AbsentFields::of_name(&text);
+            checks.take("absent", found.ok_or_else(|| format!("must be keep or clear, not {text}")))
         });
         let mut tag_columns: Vec<String> =
             self.tag_columns.iter().flat_map(|text| listed(text)).collect();

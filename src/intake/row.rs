@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::domain::checks::Checks;
-use crate::domain::run::{Brought, Start};
+use crate::domain::run::{Brought, TrainingStart};
 use crate::domain::submission::{RunFields, sizes_differ};
 use crate::domain::text::LABEL_LIMIT;
-use crate::intake::column_options::{AbsentFields, Source};
-use crate::intake::columns::{Columns, IdRule, Meaning, Target, escaped, unknown};
+use crate::intake::column_options::{AbsentFields, Tracker};
+use crate::intake::columns::{ColumnTarget, Columns, IdRule, Meaning, escaped, unknown};
 use crate::intake::expression::Outcome;
 use crate::intake::field::Field;
 use crate::intake::finished::Finished;
@@ -69,17 +69,17 @@ impl<'c, 'v> Row<'c, 'v> {
         };
         let columns = self.columns;
         match columns.meaning(column) {
-            Meaning::Targets(name, [Target::Field(field, rank)]) => {
+            Meaning::Targets(name, [ColumnTarget::Field(field, rank)]) => {
                 self.put_field(*field, *rank, name, value);
             }
             Meaning::Targets(name, targets) => {
                 for target in targets {
                     match target {
-                        Target::Field(field, rank) => {
+                        ColumnTarget::Field(field, rank) => {
                             self.put_field(*field, *rank, name, value.clone());
                         }
-                        Target::Tag => self.put_tag(tag_of(name), value.clone()),
-                        Target::Variable(at) => self.put_variable(*at, name, value.clone()),
+                        ColumnTarget::Tag => self.put_tag(tag_of(name), value.clone()),
+                        ColumnTarget::Variable(at) => self.put_variable(*at, name, value.clone()),
                     }
                 }
             }
@@ -168,7 +168,7 @@ impl<'c, 'v> Row<'c, 'v> {
         if field == Field::ExternalId {
             // Nodes of W&B's GraphQL API call their storage key `id`, and the run's id `name`.
             let is_stored = |text: &str| text.starts_with(WANDB_STORAGE_ID);
-            return self.columns.source == Some(Source::Wandb)
+            return self.columns.source == Some(Tracker::Wandb)
                 && matches!(value, Value::Text(text) if is_stored(text));
         }
         if !Field::NUMBERS.contains(&field) {
@@ -547,14 +547,14 @@ impl<'c, 'v> Row<'c, 'v> {
 
     /// The optional fields that the row brings: those for which it has a column, even an empty one. An empty exclusion
     /// reason does not count, so that it does not undo an exclusion that somebody decided on.
-    fn brought(&self, start: Option<Start>) -> Brought {
+    fn brought(&self, start: Option<TrainingStart>) -> Brought {
         if self.columns.absent == AbsentFields::Clear {
             return Brought::ALL;
         }
         let has = |field: Field| self.slots[field as usize].is_some();
         let reason = self.slots[Field::ExclusionReason as usize].as_ref();
         // A run trained from scratch has no pretraining data.
-        let from_scratch = start == Some(Start::Scratch);
+        let from_scratch = start == Some(TrainingStart::Scratch);
         Brought::NONE
             .with_if(Brought::START, start.is_some())
             .with_if(Brought::PRETRAINING_DATA, has(Field::PretrainingData) || from_scratch)
@@ -590,12 +590,12 @@ impl<'c, 'v> Row<'c, 'v> {
         let used = if used_wanted { self.used() } else { Vec::new() };
         let said_start = self.slots[Field::Start as usize].is_some();
         let start = match self.text(Field::Start).as_deref() {
-            None | Some("scratch") => Start::Scratch,
-            Some("pretrained") => Start::Pretrained,
+            None | Some("scratch") => TrainingStart::Scratch,
+            Some("pretrained") => TrainingStart::Pretrained,
             Some(other) => {
                 let detail = format!("must be scratch or pretrained, not {other:?}");
                 self.checks.refuse("start", detail);
-                Start::Scratch
+                TrainingStart::Scratch
             }
         };
         let brought = self.brought(said_start.then_some(start));

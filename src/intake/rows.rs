@@ -8,7 +8,7 @@ use crate::domain::checks::FieldError;
 use crate::domain::numbered_run::NumberedRun;
 use crate::domain::run::{Brought, SubmittedRun};
 use crate::domain::text::{ERROR_LIMIT, cut};
-use crate::intake::column_options::{Choice, Source};
+use crate::intake::column_options::{RowChoice, Tracker};
 use crate::intake::columns::Columns;
 use crate::intake::decode::Coding;
 use crate::intake::dialect::Separator;
@@ -261,7 +261,7 @@ impl<'a> Rows<'a> {
 
     /// Keeps one row per run; if two are equally good, the later one for [`Choice::Last`], the earlier one for
     /// [`Choice::First`].
-    pub(super) fn keep(&mut self, choice: Choice, id: String, new: KeptRow) {
+    pub(super) fn keep(&mut self, choice: RowChoice, id: String, new: KeptRow) {
         let lost = match self.kept.entry(id) {
             Entry::Vacant(free) => {
                 free.insert(new);
@@ -269,8 +269,8 @@ impl<'a> Rows<'a> {
             }
             Entry::Occupied(mut before) => {
                 let better = match choice {
-                    Choice::Last => new.value >= before.get().value,
-                    Choice::First => new.value < before.get().value,
+                    RowChoice::Last => new.value >= before.get().value,
+                    RowChoice::First => new.value < before.get().value,
                 };
                 if better {
                     before.insert(new);
@@ -364,7 +364,7 @@ impl<'a> Rows<'a> {
         let noticed = self.noticed.warnings(self.reading.columns.flops_per_param);
         self.intake.warnings.extend(noticed);
         let named = self.intake.recognised.fields.iter().find(|(f, _)| *f == Field::ExternalId);
-        if self.reading.columns.source == Some(Source::Wandb)
+        if self.reading.columns.source == Some(Tracker::Wandb)
             && named.is_some_and(|(_, from)| from == "Name")
         {
             let detail = "runs are named by what W&B shows, as the table has no column ID: another export of the same \

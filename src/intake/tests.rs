@@ -49,7 +49,7 @@ fn mapped(map: &[(&str, &str)]) -> ColumnOptions {
     ColumnOptions { map: map.collect(), ..ColumnOptions::default() }
 }
 
-fn from(source: Source, options: ColumnOptions) -> ColumnOptions {
+fn from(source: Tracker, options: ColumnOptions) -> ColumnOptions {
     ColumnOptions { source: Some(source), ..options }
 }
 

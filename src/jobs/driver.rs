@@ -19,7 +19,7 @@ use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitFailureKind};
 use crate::jobs::refit;
 use crate::jobs::watch::{Watch, patiently};
 use crate::store::StoreError;
-use crate::store::refits::{self, CHANNEL, MAX_ATTEMPTS, Outcome, Renewal};
+use crate::store::refits::{self, CHANNEL, MAX_ATTEMPTS, RefitOutcome, Renewal};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Span, Traces};
 
@@ -206,14 +206,14 @@ impl Worker {
         let started = Instant::now();
         let outcome = if claimed.attempts > MAX_ATTEMPTS {
             let detail = format!("{MAX_ATTEMPTS} workers took it and none came back");
-            Ok(Outcome::Failed(RefitFailure { kind: RefitFailureKind::WorkerLost, detail }))
+            Ok(RefitOutcome::Failed(RefitFailure { kind: RefitFailureKind::WorkerLost, detail }))
         } else {
             self.compute(&claimed, &span, listener, lane).await
         };
         let saving = span.child("saving");
         let stored = match &outcome {
             Ok(outcome) => self.finish(&claimed, outcome).await,
-            Err(Interruption::Cancelled) => self.finish(&claimed, &Outcome::Cancelled).await,
+            Err(Interruption::Cancelled) => self.finish(&claimed, &RefitOutcome::Cancelled).await,
             Err(Interruption::Shutdown) => {
                 refits::release_refit(&self.parts.pool, &claimed).await.map(|()| true)
             }
@@ -222,7 +222,7 @@ impl Worker {
         };
         saving.end();
         let how = match (stored, outcome) {
-            (Ok(true), Ok(Outcome::Failed(failure))) => {
+            (Ok(true), Ok(RefitOutcome::Failed(failure))) => {
                 span.failed(failure.kind.as_str());
                 tracing::warn!(
                     kind = failure.kind.as_str(),
@@ -267,7 +267,11 @@ impl Worker {
         refits::postpone_refit(&self.parts.pool, claimed, token, pause).await
     }
 
-    async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {
+    async fn finish(
+        &self,
+        claimed: &ClaimedRefit,
+        outcome: &RefitOutcome,
+    ) -> Result<bool, StoreError> {
         let store = || refits::finish_refit(&self.parts.pool, &self.parts.clock, claimed, outcome);
         patiently("storing the outcome of a refit", || self.parts.shutdown.is_cancelled(), store)
             .await
@@ -280,7 +284,7 @@ impl Worker {
         span: &Span,
         listener: &mut Option<PgListener>,
         lane: Lane,
-    ) -> Result<Outcome, Interruption> {
+    ) -> Result<RefitOutcome, Interruption> {
         let watch = Arc::new(Watch::new(span.clone()));
         let work = refit::run(
             self.parts.pool.clone(),

@@ -22,7 +22,7 @@ use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitFailureKind, RefitOp
 use crate::domain::run::Run;
 use crate::domain::text::FamilyName;
 use crate::jobs::watch::{Watch, patiently};
-use crate::store::refits::{NewLaw, Outcome};
+use crate::store::refits::{NewLaw, RefitOutcome};
 use crate::store::{StoreError, families, law_evidence, laws, runs};
 use crate::telemetry::causes::with_causes;
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(
     claimed: ClaimedRefit,
     threads: Arc<rayon::ThreadPool>,
     watch: Arc<Watch>,
-) -> Result<Outcome, StoreError> {
+) -> Result<RefitOutcome, StoreError> {
     let config = match claimed.options.fit.clone().check() {
         Ok(config) => config,
         Err(errors) => return Ok(internal(&anyhow::anyhow!("{errors:?}"))),
@@ -56,8 +56,8 @@ pub(crate) async fn run(
     let (task, set) = match loaded {
         Loaded::Ready(ready) => *ready,
         // The family or law was deleted meanwhile; finishing the refit will find that the lease is lost.
-        Loaded::Gone => return Ok(Outcome::Cancelled),
-        Loaded::Refused(failure) => return Ok(Outcome::Failed(failure)),
+        Loaded::Gone => return Ok(RefitOutcome::Cancelled),
+        Loaded::Refused(failure) => return Ok(RefitOutcome::Failed(failure)),
     };
     watch.enter(Phase::Searching.as_str());
     let fitting = config.clone();
@@ -82,7 +82,7 @@ pub(crate) async fn run(
                 content.warnings.extend(untagged);
                 content.warnings.extend(GroupedRuns::small_levels_warning(&small_levels));
                 let ensemble = fitted.report.ensemble;
-                Outcome::Succeeded(Box::new(NewLaw { content, ensemble, runs }))
+                RefitOutcome::Succeeded(Box::new(NewLaw { content, ensemble, runs }))
             }
             Task::Check { law, ensemble, .. } => compare(&law, ensemble.as_ref(), &fitted.report),
         },
@@ -347,7 +347,7 @@ fn what_if(without: &[String]) -> Option<StoredWarning> {
 }
 
 /// Compares a law with a new fit of its runs: it must be identical to the last bit, including the resamples.
-fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
+fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> RefitOutcome {
     let content = &law.content;
     let what = if content.origin.data_digest() != Some(report.data_digest.as_str()) {
         "the digest of its stored runs"
@@ -358,31 +358,31 @@ fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
     } else if ensemble != report.ensemble.as_ref() {
         "the resampled coefficients"
     } else {
-        return Outcome::Reproduced(law.id);
+        return RefitOutcome::Reproduced(law.id);
     };
     let detail = format!(
         "version {} was fitted again from its stored runs and options, and {what} came out \
          different: another version of the service or another processor made it",
         law.version
     );
-    Outcome::Failed(RefitFailure { kind: RefitFailureKind::NotReproduced, detail })
+    RefitOutcome::Failed(RefitFailure { kind: RefitFailureKind::NotReproduced, detail })
 }
 
-fn failed(error: &FitError) -> Outcome {
+fn failed(error: &FitError) -> RefitOutcome {
     let kind = match error {
         FitError::NoRuns => RefitFailureKind::NoRuns,
         FitError::NotIdentifiable { .. }
         | FitError::Inseparable { .. }
         | FitError::FormNotCarried { .. } => RefitFailureKind::NotIdentifiable,
         FitError::NotRepresentable { .. } => RefitFailureKind::NotRepresentable,
-        FitError::Stopped => return Outcome::Cancelled,
+        FitError::Stopped => return RefitOutcome::Cancelled,
     };
-    Outcome::Failed(RefitFailure { kind, detail: error.to_string() })
+    RefitOutcome::Failed(RefitFailure { kind, detail: error.to_string() })
 }
 
 /// The outcome for a defect of the program; its cause goes to the log.
-fn internal(cause: &anyhow::Error) -> Outcome {
+fn internal(cause: &anyhow::Error) -> RefitOutcome {
     tracing::error!(error = with_causes(cause), "a refit failed");
     let detail = "the cause is in the worker's log".to_owned();
-    Outcome::Failed(RefitFailure { kind: RefitFailureKind::Internal, detail })
+    RefitOutcome::Failed(RefitFailure { kind: RefitFailureKind::Internal, detail })
 }

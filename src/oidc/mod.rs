@@ -11,7 +11,7 @@ mod claims;
 #[cfg(feature = "oidc")]
 mod crypto;
 #[cfg(feature = "oidc")]
-mod keys;
+mod issuer_keys;
 #[cfg(not(feature = "oidc"))]
 mod off;
 #[cfg(feature = "oidc")]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::oidc::claims::{Claims, MALFORMED, Reading};
-use crate::oidc::keys::{KeySet, KeysError, Publisher};
+use crate::oidc::issuer_keys::{KeySet, KeysError, Publisher};
 use crate::oidc::{Checked, Holder, OidcConfig, crypto};
 
 /// Largest number of cached tokens.

@@ -77,7 +77,7 @@ impl TryFrom<ProfileRow> for HardwareProfile {
 }
 
 /// The settings in the form of columns.
-struct Columns {
+struct ProfileColumns {
     prunable_share: Option<f64>,
     efficiency: Option<f64>,
     points: Option<serde_json::Value>,
@@ -87,7 +87,7 @@ struct Columns {
     expert_costs: serde_json::Value,
 }
 
-impl From<&ProfileSettings> for Columns {
+impl From<&ProfileSettings> for ProfileColumns {
     fn from(settings: &ProfileSettings) -> Self {
         let (share, points) = match settings.cost.given() {
             GivenCost::Share { prunable_share, efficiency } => {
@@ -119,7 +119,7 @@ pub async fn insert_profile(
     db: impl PgExecutor<'_>,
     profile: &HardwareProfile,
 ) -> Result<(), StoreError> {
-    let columns = Columns::from(&profile.settings);
+    let columns = ProfileColumns::from(&profile.settings);
     sqlx::query!(
         r#"
         INSERT INTO hardware_profiles (
@@ -245,7 +245,7 @@ pub async fn update_profile(
     db: impl PgExecutor<'_>,
     profile: &HardwareProfile,
 ) -> Result<(), StoreError> {
-    let columns = Columns::from(&profile.settings);
+    let columns = ProfileColumns::from(&profile.settings);
     sqlx::query!(
         r#"
         UPDATE hardware_profiles

@@ -482,7 +482,7 @@ pub struct NewLaw {
 
 /// How a claimed refit ended.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum RefitOutcome {
     /// It made a law.
     Succeeded(Box<NewLaw>),
     /// The law to check, with this id, came out the same.
@@ -503,7 +503,7 @@ pub async fn finish_refit(
     pool: &PgPool,
     clock: &Clock,
     claimed: &ClaimedRefit,
-    outcome: &Outcome,
+    outcome: &RefitOutcome,
 ) -> Result<bool, StoreError> {
     let now = clock.now();
     let mut transaction = pool.begin().await?;
@@ -523,7 +523,7 @@ pub async fn finish_refit(
         return Ok(false);
     }
     let (state, law_id, error) = match outcome {
-        Outcome::Succeeded(new) => {
+        RefitOutcome::Succeeded(new) => {
             let law = laws::insert_law(
                 &mut *transaction,
                 clock.new_id(),
@@ -538,9 +538,9 @@ pub async fn finish_refit(
             }
             (RefitState::Succeeded, Some(law.id), None)
         }
-        Outcome::Reproduced(law_id) => (RefitState::Succeeded, Some(*law_id), None),
-        Outcome::Failed(failure) => (RefitState::Failed, None, Some(Json(failure))),
-        Outcome::Cancelled => (RefitState::Cancelled, None, None),
+        RefitOutcome::Reproduced(law_id) => (RefitState::Succeeded, Some(*law_id), None),
+        RefitOutcome::Failed(failure) => (RefitState::Failed, None, Some(Json(failure))),
+        RefitOutcome::Cancelled => (RefitState::Cancelled, None, None),
     };
     sqlx::query!(
         r#"

@@ -12,7 +12,7 @@ use tokio::task::coop::consume_budget;
 use uuid::Uuid;
 
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::run::{Run, RunFilter, Start, SubmittedRun};
+use crate::domain::run::{Run, RunFilter, SubmittedRun, TrainingStart};
 use crate::domain::text::Pattern;
 use crate::store::StoreError;
 use crate::store::scores::announce_scores;
@@ -41,8 +41,8 @@ impl TryFrom<RunRow> for Run {
     fn try_from(row: RunRow) -> Result<Self, StoreError> {
         let corrupt = |detail| StoreError::Corrupt { table: "runs", id: row.id, detail };
         let start = match row.start.as_str() {
-            "scratch" => Start::Scratch,
-            "pretrained" => Start::Pretrained,
+            "scratch" => TrainingStart::Scratch,
+            "pretrained" => TrainingStart::Pretrained,
             other => return Err(corrupt(format!("start {other}"))),
         };
         let pattern = row.pattern.as_deref().map(Pattern::new).transpose();
@@ -165,7 +165,7 @@ pub async fn list_runs(
         filter.loss.0,
         filter.loss.1,
         filter.pattern.as_ref().map(Pattern::as_str),
-        filter.start.map(Start::as_str),
+        filter.start.map(TrainingStart::as_str),
         filter.excluded,
         filter.tags(family_id),
         filter.external_id,
@@ -222,7 +222,7 @@ pub fn export_runs<'e>(
         filter.loss.0,
         filter.loss.1,
         filter.pattern.as_ref().map(Pattern::as_str),
-        filter.start.map(Start::as_str),
+        filter.start.map(TrainingStart::as_str),
         filter.excluded,
         filter.tags(family_id),
         filter.external_id,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use sparsity_planner::api::state::Limits;
+use sparsity_planner::api::state::RequestLimits;
 
 use crate::support::wait::until;
 use crate::support::{App, LIMITS, NOT_FOUND, OK, problem};
@@ -29,7 +29,7 @@ async fn it_is_alive_and_ready() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
     let request_timeout = Duration::from_millis(500);
-    let app = App::with_limits(Limits { request_timeout, ..LIMITS }).await;
+    let app = App::with_limits(RequestLimits { request_timeout, ..LIMITS }).await;
     let mut transaction = app.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
     problem(&app.get("/v1/families/t5-c4").await, 408, "request-timeout");

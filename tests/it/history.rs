@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sparsity_planner::api::layers::answer_points::BulkLimits;
-use sparsity_planner::api::state::Limits;
+use sparsity_planner::api::state::RequestLimits;
 
 use crate::support::{App, CREATED, LIMITS, NO_CONTENT, NOT_FOUND, OK, StatusCode, problem, run};
 
@@ -150,7 +150,7 @@ async fn a_law_that_does_not_know_has_a_problem_in_place_of_an_answer() {
 
 #[tokio::test]
 async fn so_many_laws_are_asked_and_no_more() {
-    let limits = Limits {
+    let limits = RequestLimits {
         history_laws: 2,
         compared_runs: 95,
         bulk: BulkLimits { members: 200, searched: 150, ..LIMITS.bulk },

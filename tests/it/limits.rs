@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sparsity_planner::api::layers::answer_points::BulkLimits;
 use sparsity_planner::api::layers::bodies::BodyLimits;
 use sparsity_planner::api::layers::owner::Owner;
-use sparsity_planner::api::state::Limits;
+use sparsity_planner::api::state::RequestLimits;
 use sparsity_planner::intake::{Coding, ColumnOptions, Format, Reading, Stop};
 use sparsity_planner::pipeline;
 use sparsity_planner::store::{self, refits};
@@ -53,7 +53,7 @@ async fn a_problem_is_short_whatever_was_sent() {
 #[tokio::test]
 async fn only_questions_about_many_points_have_large_bodies() {
     let limits = BodyLimits { small: 1_000, bulk: 100_000, together: 1 << 20, per_second: 0 };
-    let app = App::with_limits(Limits { bodies: limits, ..LIMITS }).await;
+    let app = App::with_limits(RequestLimits { bodies: limits, ..LIMITS }).await;
     let padding = " ".repeat(2_000);
     let post = async |path: &str, body: &str| {
         let text = format!("{body}{padding}");
@@ -76,7 +76,7 @@ async fn only_questions_about_many_points_have_large_bodies() {
 #[tokio::test]
 async fn bodies_that_find_no_room_are_told_to_come_again() {
     let limits = BodyLimits { small: 100_000, bulk: 100_000, together: 120_000, per_second: 0 };
-    let app = App::with_limits(Limits { bodies: limits, ..LIMITS }).await;
+    let app = App::with_limits(RequestLimits { bodies: limits, ..LIMITS }).await;
     // Imitates a body of another caller that is still arriving.
     let mut held = app.bodies.begin(Owner::Address([192, 0, 2, 7].into()));
     held.cover(100_000).unwrap();
@@ -122,7 +122,8 @@ async fn an_answer_to_many_points_holds_its_room_until_it_is_taken() {
 
 #[tokio::test]
 async fn points_that_find_no_room_are_told_to_come_again() {
-    let app = App::with_limits(Limits { request_timeout: Duration::from_secs(2), ..LIMITS }).await;
+    let app =
+        App::with_limits(RequestLimits { request_timeout: Duration::from_secs(2), ..LIMITS }).await;
     let held = app.answer_points.hold(Owner::Unknown, LIMITS.bulk.points).await.unwrap();
     let point = json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10});
     // Questions about a few points need no room.
@@ -159,7 +160,7 @@ async fn a_name_or_value_that_is_as_long_as_a_body_is_refused_by_where_it_stands
         (json!({"points": vec![json!({"nonzero_params": 1}); 100_001]}), "/points"),
         (json!({"nonzero_params": vec![1; 100_001], "compute": 1e20}), "/nonzero_params"),
     ] {
-        let app = App::with_limits(Limits {
+        let app = App::with_limits(RequestLimits {
             bodies: BodyLimits { bulk: 16 << 20, together: 64 << 20, ..LIMITS.bodies },
             ..LIMITS
         });
@@ -178,7 +179,7 @@ async fn a_name_or_value_that_is_as_long_as_a_body_is_refused_by_where_it_stands
 async fn a_large_body_is_read_at_its_rate_and_whole() {
     let per_second = 64 << 20;
     let bodies = BodyLimits { per_second, ..LIMITS.bodies };
-    let app = App::with_limits(Limits { bodies, ..LIMITS }).await;
+    let app = App::with_limits(RequestLimits { bodies, ..LIMITS }).await;
     let points = vec![json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}); 15_000];
     let body = json!({"points": points, "intervals": false});
     let begun = Instant::now();
@@ -193,7 +194,7 @@ async fn a_large_body_is_read_at_its_rate_and_whole() {
 #[tokio::test]
 async fn points_count_as_often_as_there_are_resampled_laws() {
     let bulk = BulkLimits { members: 1_000, searched: 300, ..LIMITS.bulk };
-    let app = App::with_limits(Limits { bulk, ..LIMITS }).await;
+    let app = App::with_limits(RequestLimits { bulk, ..LIMITS }).await;
     app.demo_family("mine").await;
     tokio::spawn(app.worker().run());
     let options = json!({"starts": 2, "bootstrap": 100, "holdout": []});
@@ -219,7 +220,7 @@ async fn points_count_as_often_as_there_are_resampled_laws() {
 
 #[tokio::test]
 async fn two_laws_are_compared_on_so_many_runs_and_no_more() {
-    let app = App::with_limits(Limits { compared_runs: 48, ..LIMITS }).await;
+    let app = App::with_limits(RequestLimits { compared_runs: 48, ..LIMITS }).await;
     app.demo_family("mine").await;
     tokio::spawn(app.worker().run());
     for seed in [1, 2] {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use sparsity_planner::api::state::Limits;
+use sparsity_planner::api::state::RequestLimits;
 use sparsity_planner::domain::refit::{RefitFailure, RefitFailureKind, RefitOptions};
-use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, NewRefit, Outcome, Renewal};
+use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, NewRefit, RefitOutcome, Renewal};
 use uuid::Uuid;
 
 use crate::support::wait::until;
@@ -356,7 +356,7 @@ async fn the_refit_of_a_dead_worker_is_taken_over_after_its_lease() {
     let failure = RefitFailure { kind: RefitFailureKind::Internal, detail: "late".into() };
     let finish = |claimed| {
         let (pool, clock) = (&app.pool, &app.clock);
-        let outcome = Outcome::Failed(failure.clone());
+        let outcome = RefitOutcome::Failed(failure.clone());
         async move { refits::finish_refit(pool, clock, claimed, &outcome).await.unwrap() }
     };
     assert!(!finish(&dead).await);
@@ -452,7 +452,7 @@ async fn a_family_deleted_under_its_refit_leaves_nothing_behind() {
     let claim = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now(), None);
     let claimed = claim.await.unwrap().unwrap();
     app.server.delete("/v1/families/mine").await.assert_status(NO_CONTENT);
-    let outcome = Outcome::Cancelled;
+    let outcome = RefitOutcome::Cancelled;
     assert!(!refits::finish_refit(&app.pool, &app.clock, &claimed, &outcome).await.unwrap());
 }
 
@@ -549,7 +549,7 @@ async fn those_who_ask_and_families_take_turns() {
 
 #[tokio::test]
 async fn a_refit_that_takes_too_much_is_refused() {
-    let app = App::with_limits(Limits { refit_work: 5_000, ..LIMITS }).await;
+    let app = App::with_limits(RequestLimits { refit_work: 5_000, ..LIMITS }).await;
     app.demo_family("mine").await;
     let ask = async |bootstrap: u32| {
         app.post("/v1/families/mine/refits", json!({"starts": 4, "bootstrap": bootstrap})).await

@@ -20,7 +20,7 @@ use sparsity_planner::api::layers::answer_points::BulkLimits;
 use sparsity_planner::api::layers::bodies::BodyLimits;
 use sparsity_planner::api::layers::throttle::ThrottleConfig;
 use sparsity_planner::api::layers::transfers::{TransferLimits, WaitingLimits};
-use sparsity_planner::api::state::{AppParts, AppState, Limits, StreamLimits};
+use sparsity_planner::api::state::{AppParts, AppState, RequestLimits, StreamLimits};
 use sparsity_planner::app::{self as wired, AppConfig};
 use sparsity_planner::cli::demo_runs;
 use sparsity_planner::clock::Clock;
@@ -149,7 +149,7 @@ pub async fn database_of(pool: &PgPool) -> PgPool {
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(3600);
-pub const LIMITS: Limits = Limits {
+pub const LIMITS: RequestLimits = RequestLimits {
     bodies: BodyLimits {
         small: 256 * 1024,
         bulk: 1024 * 1024,
@@ -257,7 +257,7 @@ impl App {
     }
 
     /// The same with other limits.
-    pub async fn with_limits(limits: Limits) -> Self {
+    pub async fn with_limits(limits: RequestLimits) -> Self {
         Self::on(database().await, Settings::but(|config| config.limits = limits)).await
     }
 

@@ -223,7 +223,7 @@ proptest! {
         let plan = setting.plan(&question(Goal::LeastLoss, limits(Constraint::Compute, ln_c.exp())));
         let Ok(plan) = plan else { return Err(TestCaseError::reject("no plan")) };
         let model = plan.best.model;
-        let own = loss_at(model.design.density, model.nonzero_params, model.data);
+        let own = loss_at(model.scheme.density, model.nonzero_params, model.data);
         prop_assert!((own / model.loss - 1.0).abs() < 1e-12);
         prop_assert!(model.compute() <= ln_c.exp() * (1.0 + 1e-9));
         for i in 0..60 {

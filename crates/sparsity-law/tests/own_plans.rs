@@ -97,7 +97,7 @@ proptest! {
         let best = plan.best.model;
         let served = |x: Density, n: f64| tokens * n * step.inference_flops(x);
         let size = |n: f64| NonzeroParams::new(n).unwrap();
-        let x = best.design.density;
+        let x = best.scheme.density;
         let data = Data::new(best.data).unwrap();
         let own = law.loss(x, size(best.nonzero_params), data);
         prop_assert!((best.loss / own - 1.0).abs() < 1e-12, "{best:?} {own}");
@@ -186,7 +186,7 @@ proptest! {
             (Ok(plan), Some(expected)) => {
                 let best = plan.best.model;
                 prop_assert!((value(&best) / value(&expected) - 1.0).abs() < EXACT, "{best:?} {expected:?}");
-                prop_assert_eq!(best.design.density, expected.design.density);
+                prop_assert_eq!(best.scheme.density, expected.scheme.density);
                 prop_assert_eq!(matches!(plan.dense, Err(NoDense::Unknown)), !dense);
             }
             (Err(PlanError::Infeasible(_)), None) => {}

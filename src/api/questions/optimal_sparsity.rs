@@ -101,8 +101,8 @@ pub struct OptimalSparsityView<'a> {
     chinchilla_ratio: Option<f64>,
     /// Intervals of the values that follow from the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<OptimumIntervals>)]
-    intervals: Option<Option<OptimumIntervals>>,
+    #[schema(value_type = Option<OptimumIntervalsView>)]
+    intervals: Option<Option<OptimumIntervalsView>>,
     /// The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
     /// listed.
     pattern: Option<PatternView>,
@@ -157,7 +157,8 @@ fn measured_levels(choice: &MeasuredChoice, asked: &AskedLaw) -> Vec<MeasuredLev
 
 /// Intervals of the values that follow from the recommended sparsity.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct OptimumIntervals {
+#[schema(as = OptimumIntervals)]
+pub struct OptimumIntervalsView {
     /// Interval of the loss at the recommended sparsity.
     pub(crate) loss: IntervalView,
     /// Interval of the loss of the dense alternative; null where there is none.
@@ -168,7 +169,7 @@ pub struct OptimumIntervals {
     pub(crate) chinchilla_ratio: Option<IntervalView>,
 }
 
-impl From<RecommendationIntervals> for OptimumIntervals {
+impl From<RecommendationIntervals> for OptimumIntervalsView {
     fn from(known: RecommendationIntervals) -> Self {
         Self {
             loss: known.loss.into(),
@@ -179,7 +180,7 @@ impl From<RecommendationIntervals> for OptimumIntervals {
     }
 }
 
-impl From<FormIntervals> for OptimumIntervals {
+impl From<FormIntervals> for OptimumIntervalsView {
     fn from(known: FormIntervals) -> Self {
         Self {
             loss: known.loss.into(),
@@ -347,7 +348,7 @@ pub(crate) fn optimise<'a>(
                 sampled.repeating_intervals(&cost, asked_for, repetition, least, &found)
             }
         };
-        let known = known.map(|known| (known.sparsity.into(), OptimumIntervals::from(known)));
+        let known = known.map(|known| (known.sparsity.into(), OptimumIntervalsView::from(known)));
         let (interval, others) = known.unzip();
         (Some(interval), Some(others))
     } else {
@@ -417,7 +418,7 @@ fn best_measured<'a>(
     let interval = choice.best().loss.filter(|_| intervals).map(IntervalView::from);
     let others = asked.sampled.prepared().filter(|_| intervals).map(|prepared| {
         let known = prepared.optimum_intervals(density, nonzero_params, data, found.dense.data);
-        OptimumIntervals {
+        OptimumIntervalsView {
             loss: known.loss.into(),
             dense_loss: Some(known.dense_loss.into()),
             gain: Some(known.gain.into()),
@@ -567,7 +568,7 @@ fn best_of_own<'a>(
         dense: found.dense.map(DenseView::from),
         gain: found.gain,
         chinchilla_ratio: found.chinchilla_ratio,
-        intervals: intervals.then(|| known.map(OptimumIntervals::from)),
+        intervals: intervals.then(|| known.map(OptimumIntervalsView::from)),
         // Only laws of the form `sparse` know what a pattern is worth, and mixtures of experts are levels of their own.
         pattern: None,
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),

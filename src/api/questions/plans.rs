@@ -74,7 +74,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     let best = found.best.model;
     let (extrapolation, mut warnings) = match best.size_and_data() {
         Some((nonzero_params, data)) => {
-            let density = best.design.density;
+            let density = best.scheme.density;
             let question = Question {
                 nonzero_params,
                 density,

@@ -43,7 +43,7 @@ const MAX_PATTERNS: usize = 50;
 /// A named FLOP mode.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HardwareProfile)]
-pub struct ProfileView {
+pub struct HardwareProfileView {
     /// Name of the profile in URLs and as a `flop_mode`.
     #[schema(example = "example-block-sparse")]
     name: String,
@@ -176,7 +176,7 @@ impl From<&GivenCost> for CostView {
     }
 }
 
-impl From<HardwareProfile> for ProfileView {
+impl From<HardwareProfile> for HardwareProfileView {
     fn from(profile: HardwareProfile) -> Self {
         let settings = profile.settings;
         let costs = settings.pattern_costs.iter();
@@ -205,7 +205,7 @@ impl From<HardwareProfile> for ProfileView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HardwareProfileList {
     /// The profiles, newest first.
-    items: Vec<ProfileView>,
+    items: Vec<HardwareProfileView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
 }
@@ -552,7 +552,7 @@ async fn list_hardware_profiles(
     let request = params.check()?;
     let page = profiles::list_profiles(&mut *reads.connection().await?, request).await?;
     let next_cursor = next_cursor(&page);
-    let items = page.items.into_iter().map(ProfileView::from).collect();
+    let items = page.items.into_iter().map(HardwareProfileView::from).collect();
     Ok(Json(HardwareProfileList { items, next_cursor }))
 }
 
@@ -560,7 +560,7 @@ async fn list_hardware_profiles(
 #[utoipa::path(
     post, path = "/v1/hardware-profiles", tag = TAG_PROFILES, request_body = CreateHardwareProfile,
     responses(
-        (status = CREATED, description = "The profile", body = ProfileView,
+        (status = CREATED, description = "The profile", body = HardwareProfileView,
             headers(("Location" = String, description = "Path of the profile"))),
         (status = CONFLICT, description = "A profile of this name exists", body = Problem,
             content_type = "application/problem+json"),
@@ -579,19 +579,19 @@ async fn create_hardware_profile(
     let mut write = noting.begin(&state.pool).await?;
     profiles::insert_profile(&mut *write, &profile).await?;
     write.commit(StatusCode::CREATED, Some(&location)).await?;
-    let body = Json(ProfileView::from(profile));
+    let body = Json(HardwareProfileView::from(profile));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], body))
 }
 
 /// Shows a hardware profile.
 #[utoipa::path(
     get, path = "/v1/hardware-profiles/{profile}", tag = TAG_PROFILES, params(ProfilePath),
-    responses((status = OK, description = "The profile", body = ProfileView)),
+    responses((status = OK, description = "The profile", body = HardwareProfileView)),
 )]
 async fn get_hardware_profile(
     reads: Reads,
     Path(path): Path<ProfilePath>,
-) -> Result<Json<ProfileView>, ApiError> {
+) -> Result<Json<HardwareProfileView>, ApiError> {
     let name = path.name()?;
     let profile = profiles::find_profile(&mut *reads.connection().await?, &name).await?;
     Ok(Json(profile.ok_or_else(|| no_profile(name.as_str()))?.into()))
@@ -601,14 +601,14 @@ async fn get_hardware_profile(
 #[utoipa::path(
     patch, path = "/v1/hardware-profiles/{profile}", tag = TAG_PROFILES, params(ProfilePath),
     request_body = UpdateHardwareProfile,
-    responses((status = OK, description = "The profile as it is now", body = ProfileView)),
+    responses((status = OK, description = "The profile as it is now", body = HardwareProfileView)),
 )]
 async fn update_hardware_profile(
     State(state): State<AppState>,
     noting: Noting,
     Path(path): Path<ProfilePath>,
     JsonBody(body): JsonBody<UpdateHardwareProfile>,
-) -> Result<Json<ProfileView>, ApiError> {
+) -> Result<Json<HardwareProfileView>, ApiError> {
     let name = path.name()?;
     let mut write = noting.begin(&state.pool).await?;
     let mut profile = profiles::find_profile_for_update(&mut *write, &name)

@@ -37,7 +37,7 @@ use crate::api::wire::start::StartView;
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, Zeros};
 use crate::domain::page::PageRequest;
-use crate::domain::run::{Run, RunFilter, Start};
+use crate::domain::run::{Run, RunFilter, TrainingStart};
 use crate::domain::text::{Pattern, check_label, check_reason};
 use crate::intake::Format;
 use crate::intake::export::Formulas;
@@ -328,7 +328,7 @@ impl RunParams {
             data: (self.min_data, self.max_data),
             loss: (self.min_loss, self.max_loss),
             pattern,
-            start: self.start.map(Start::from),
+            start: self.start.map(TrainingStart::from),
             excluded: self.excluded,
             tags,
             external_id: self.external_id.clone(),

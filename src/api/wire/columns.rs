@@ -26,11 +26,11 @@ pub const BEYOND: [(&str, Variable); 4] = [
 
 /// The columns of a result.
 #[derive(Default)]
-pub struct Columns {
+pub struct ResultColumns {
     names: Vec<(&'static str, ArrayRef)>,
 }
 
-impl Columns {
+impl ResultColumns {
     /// Adds a column of numbers.
     pub fn numbers<R>(&mut self, name: &'static str, rows: &[R], of: impl Fn(&R) -> f64) {
         let values: Float64Array = rows.iter().map(of).collect::<Vec<_>>().into();

@@ -12,12 +12,12 @@ pub enum Representation {
     /// The numbers, as JSON.
     Json,
     /// A picture of the answer.
-    Picture(Format),
+    Picture(PictureFormat),
 }
 
 /// Format of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum PictureFormat {
     /// Vector graphics.
     Svg,
     /// Pixel graphics.
@@ -26,7 +26,8 @@ pub enum Format {
 
 impl Representation {
     /// All representations; the first is used if the caller has no preference.
-    const ALL: [Self; 3] = [Self::Json, Self::Picture(Format::Svg), Self::Picture(Format::Png)];
+    const ALL: [Self; 3] =
+        [Self::Json, Self::Picture(PictureFormat::Svg), Self::Picture(PictureFormat::Png)];
 
     /// The media type.
     #[must_use]
@@ -42,8 +43,8 @@ impl Representation {
     pub const fn tag(self) -> &'static str {
         match self {
             Self::Json => "",
-            Self::Picture(Format::Svg) => ".svg",
-            Self::Picture(Format::Png) => ".png",
+            Self::Picture(PictureFormat::Svg) => ".svg",
+            Self::Picture(PictureFormat::Png) => ".png",
         }
     }
 
@@ -93,7 +94,7 @@ pub fn negotiate<T: Copy>(
     })
 }
 
-impl Format {
+impl PictureFormat {
     /// The media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
@@ -164,8 +165,8 @@ mod tests {
     #[test]
     fn the_best_liked_representation_is_taken() {
         use Representation::Json;
-        const SVG: Representation = Representation::Picture(Format::Svg);
-        const PNG: Representation = Representation::Picture(Format::Png);
+        const SVG: Representation = Representation::Picture(PictureFormat::Svg);
+        const PNG: Representation = Representation::Picture(PictureFormat::Png);
         let table: [(&[&str], Option<Representation>); 18] = [
             (&[], Some(Json)),
             (&[""], Some(Json)),

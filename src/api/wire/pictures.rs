@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::api::layers::owner::Owner;
 use crate::api::state::AppState;
 use crate::api::wire::caching::{Freshness, KnownTags, Validator};
-use crate::api::wire::negotiation::{Format, Representation};
+use crate::api::wire::negotiation::{PictureFormat, Representation};
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::WarningView;
 use crate::domain::checks::Checks;
@@ -213,7 +213,7 @@ impl Sending<'_> {
     pub async fn send_picture(
         self,
         state: &AppState,
-        format: Format,
+        format: PictureFormat,
         draw: impl FnOnce() -> String + Send + 'static,
     ) -> Result<Response, ApiError> {
         self.respond(state, move || picture(format, &draw())).await
@@ -243,11 +243,11 @@ impl Sending<'_> {
     }
 }
 
-fn picture(format: Format, svg: &str) -> Result<Response, ApiError> {
+fn picture(format: PictureFormat, svg: &str) -> Result<Response, ApiError> {
     let media_type = [(header::CONTENT_TYPE, format.media_type())];
     Ok(match format {
-        Format::Svg => (media_type, svg.to_owned()).into_response(),
-        Format::Png => {
+        PictureFormat::Svg => (media_type, svg.to_owned()).into_response(),
+        PictureFormat::Png => {
             let png = draw::png(svg).map_err(|error| ApiError::Internal(error.into()))?;
             (media_type, png).into_response()
         }

@@ -123,7 +123,7 @@ impl Problem {
         let mut detail = detail.into();
         cut(&mut detail, ERROR_LIMIT);
         Self {
-            kind: format!("/problems/{}", kind.slug()),
+            kind: format!("/problems/{}", kind.as_str()),
             title: kind.title(),
             status: kind.status().as_u16(),
             detail,

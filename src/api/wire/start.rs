@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::run::Start;
+use crate::domain::run::TrainingStart;
 
 /// What a run started from.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
@@ -16,16 +16,16 @@ pub enum StartView {
     Pretrained,
 }
 
-impl From<Start> for StartView {
-    fn from(start: Start) -> Self {
+impl From<TrainingStart> for StartView {
+    fn from(start: TrainingStart) -> Self {
         match start {
-            Start::Scratch => Self::Scratch,
-            Start::Pretrained => Self::Pretrained,
+            TrainingStart::Scratch => Self::Scratch,
+            TrainingStart::Pretrained => Self::Pretrained,
         }
     }
 }
 
-impl From<StartView> for Start {
+impl From<StartView> for TrainingStart {
     fn from(start: StartView) -> Self {
         match start {
             StartView::Scratch => Self::Scratch,

@@ -10,6 +10,7 @@ use sparsity_law::law::{
     CoefficientName, CoefficientValues, Coefficients, Extrapolation, Identification, Interval,
     LawForm, Range, Side, SparsityLevel,
 };
+use sparsity_law::named;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
@@ -349,28 +350,18 @@ impl ToSchema for WarningView {
     }
 }
 
-/// How far an answer can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = TrustLevel)]
-pub enum TrustLevelView {
-    /// No check speaks against the answer.
-    Good,
-    /// The answer may be farther off than its interval says, or is barely determined.
-    Weak,
-    /// The answer should not be acted on.
-    None,
-}
-
-impl TrustLevelView {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Weak => "weak",
-            Self::None => "none",
-        }
+named! {
+    /// How far an answer can be trusted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    #[schema(as = TrustLevel)]
+    pub enum TrustLevelView {
+        /// No check speaks against the answer.
+        Good = "good",
+        /// The answer may be farther off than its interval says, or is barely determined.
+        Weak = "weak",
+        /// The answer should not be acted on.
+        None = "none",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{Columns, IdRule, Meaning, Target};
+use super::{ColumnTarget, Columns, IdRule, Meaning};
 use crate::domain::checks::{Checks, FieldError};
 use crate::intake::field::Field;
 use crate::intake::value::Value;
@@ -39,8 +39,8 @@ impl Columns {
             if self.computed.iter().any(|computed| fields.contains(&computed.field)) {
                 return;
             }
-            let wanted = |targets: &[Target]| {
-                targets.iter().any(|t| matches!(t, Target::Field(f, _) if fields.contains(f)))
+            let wanted = |targets: &[ColumnTarget]| {
+                targets.iter().any(|t| matches!(t, ColumnTarget::Field(f, _) if fields.contains(f)))
             };
             let found = |name: &String| self.targets.get(name).is_some_and(|t| wanted(t));
             let below = |name: &String| inside(name, open) && found(name);
@@ -72,8 +72,8 @@ impl Columns {
         missing(&[Field::NonzeroParams, Field::TotalParams], ", nor total_params in its place");
         // The two sizes together give the sparsity.
         let has = |field: Field| {
-            let is = |targets: &[Target]| {
-                targets.iter().any(|t| matches!(t, Target::Field(f, _) if *f == field))
+            let is = |targets: &[ColumnTarget]| {
+                targets.iter().any(|t| matches!(t, ColumnTarget::Field(f, _) if *f == field))
             };
             self.computed.iter().any(|computed| computed.field == field)
                 || header.iter().any(|name| self.targets.get(name).is_some_and(|t| is(t)))

@@ -1,5 +1,7 @@
 //! Tests of expressions.
 
+use std::borrow::Cow;
+
 use super::*;
 
 const ROW: [(&str, &str); 6] = [

@@ -1,7 +1,7 @@
 //! What columns mean, as it is said beside an input: constants, arithmetic, and which rows are kept.
 
 use super::*;
-use crate::domain::run::Start;
+use crate::domain::run::TrainingStart;
 
 fn read_csv(texts: OptionTexts, input: &str) -> (Vec<SubmittedRun>, Vec<String>) {
     let columns = texts.check().unwrap();
@@ -36,7 +36,7 @@ fn constants_and_arithmetic_over_columns() {
     assert_eq!(run.observation.sparsity.get(), 0.5);
     assert_eq!(run.observation.data.get(), 524_288_000.0);
     assert_eq!(run.observation.loss.get(), 20_f64.ln());
-    assert_eq!(run.start, Start::Pretrained);
+    assert_eq!(run.start, TrainingStart::Pretrained);
 }
 
 #[test]

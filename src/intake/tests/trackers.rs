@@ -7,7 +7,7 @@ use super::*;
 fn exports_of_weights_and_biases_are_read() {
     let options = || {
         from(
-            Source::Wandb,
+            Tracker::Wandb,
             ColumnOptions {
                 sparsity_unit: SparsityUnit::Percent,
                 tag_columns: vec!["State".into()],
@@ -46,7 +46,7 @@ fn exports_of_mlflow_are_read() {
     let options = || {
         let tag_columns = vec!["tags.team".to_owned()];
         let mapped = mapped(&[("data", "params.tokens"), ("loss", "metrics.val_loss")]);
-        from(Source::Mlflow, ColumnOptions { tag_columns, ..mapped })
+        from(Tracker::Mlflow, ColumnOptions { tag_columns, ..mapped })
     };
     let csv = "run_id,experiment_id,status,metrics.val_loss,metrics.step,params.nonzero_params,params.sparsity,params.tokens,tags.team,tags.mlflow.user\n\
                5d0e,1,FINISHED,2.25,9,1000000,0.5,30000000000,a,me\n";

@@ -5,7 +5,7 @@ use super::*;
 const REST: &str = r#""nonzero_params":1e7,"sparsity":0.5,"data":1e9"#;
 
 fn wandb() -> ColumnOptions {
-    from(Source::Wandb, ColumnOptions::default())
+    from(Tracker::Wandb, ColumnOptions::default())
 }
 
 /// A run as W&B's API has it; `summary` is what it logged.
@@ -53,7 +53,7 @@ fn a_row_without_the_loss_that_other_rows_have_is_not_stored_with_another_one() 
     assert_eq!((only(&runs).observation.loss.get(), errors.len()), (3.5, 0));
     // Whoever says which column it is gets that one.
     let (runs, errors) =
-        read_json(from(Source::Wandb, mapped(&[("loss", "summary.loss")])), &rows[..2]);
+        read_json(from(Tracker::Wandb, mapped(&[("loss", "summary.loss")])), &rows[..2]);
     assert_eq!((runs.len(), errors.len()), (2, 0));
 }
 
@@ -90,8 +90,11 @@ fn a_better_loss_that_comes_after_runs_with_another_one_refuses_the_upload() {
 fn the_loss_of_a_row_that_is_kept_is_the_one_that_all_rows_have() {
     let options = || {
         from(
-            Source::Wandb,
-            ColumnOptions { keep: Some((Choice::Last, "step".into())), ..ColumnOptions::default() },
+            Tracker::Wandb,
+            ColumnOptions {
+                keep: Some((RowChoice::Last, "step".into())),
+                ..ColumnOptions::default()
+            },
         )
     };
     let log = |step: u32, loss: &str| format!(r#"{{"id":"a","step":{step},{REST},{loss}}}"#);
@@ -137,7 +140,7 @@ fn a_loss_that_cannot_be_read_is_an_error_and_no_other_one_takes_its_place() {
     assert_eq!(runs.len(), 0);
     assert!(errors[0].contains("not an object (column summary.val_loss)"), "{errors:?}");
     let (runs, _) =
-        read_json(from(Source::Wandb, mapped(&[("loss", "summary.val_loss.min")])), &least);
+        read_json(from(Tracker::Wandb, mapped(&[("loss", "summary.val_loss.min")])), &least);
     assert_eq!(only(&runs).observation.loss.get(), 2.8);
     // Any other number, too.
     let csv = "ID,summary.data,config.data,loss,nonzero_params,sparsity\na,1e9?,2e9,3,1e7,0\n";
@@ -163,7 +166,7 @@ fn an_answer_of_mlflow_is_read_like_its_table() {
         run("a", r#"{"key":"val_loss","value":2.7},{"key":"loss","value":3.4}"#),
         run("b", r#"{"key":"loss","value":3.5}"#),
     );
-    let options = from(Source::Mlflow, ColumnOptions::default());
+    let options = from(Tracker::Mlflow, ColumnOptions::default());
     let (runs, errors) = read(&reading(Format::Json, options), rest.as_bytes()).unwrap();
     assert_eq!(only(&runs).observation.loss.get(), 2.7);
     assert!(errors[0].contains("this upload has metrics.val_loss"), "{errors:?}");

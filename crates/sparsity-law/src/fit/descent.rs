@@ -4,7 +4,7 @@ use argmin::core::{Executor, State, TerminationReason, TerminationStatus};
 use serde::{Deserialize, Serialize};
 
 use super::kinks::{MOST_RUNS, approach};
-use super::newton::{DampedNewton, Target};
+use super::newton::{DampedNewton, DescentTarget};
 use super::normalised::Point;
 use super::objective::Objective;
 use super::parameters::Parameters;
@@ -146,11 +146,11 @@ fn stage(
         }
         method.begins_at(leaps.evaluation);
     }
-    newton(Target { objective, parameters, delta, tolerance }, method, descent);
+    newton(DescentTarget { objective, parameters, delta, tolerance }, method, descent);
 }
 
 /// Continues a descent by Newton steps from its point.
-pub(super) fn newton(target: Target<'_>, method: DampedNewton<'_>, descent: &mut Descent) {
+pub(super) fn newton(target: DescentTarget<'_>, method: DampedNewton<'_>, descent: &mut Descent) {
     let budget = u64::from(BUDGET.saturating_sub(descent.evaluations));
     let outcome = Executor::new(target, method)
         .configure(|state| state.param(descent.point).max_iters(budget))

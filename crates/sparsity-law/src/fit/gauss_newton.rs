@@ -1,6 +1,6 @@
 //! Fits the forms with their own coefficients, and all forms when they are compared.
 //!
-//! A [`Model`] gives its value and gradient by its free coordinates; this engine minimises the Huber loss over
+//! A [`FormModel`] gives its value and gradient by its free coordinates; this engine minimises the Huber loss over
 //! them by damped, reweighted Gauss-Newton steps. It is slower than the engine of the paper's form, uses no second
 //! derivatives, and stops short of the kinks of a delta far below the noise.
 
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::config::Residual;
 use super::descent::Termination;
-use super::model::{Kind, Model, Point, Row, Table};
+use super::model::{FormModel, Kind, Point, Row, Table};
 use super::starts::{Stream, generator};
 use crate::law::quantile;
 
@@ -59,7 +59,7 @@ impl Engine<'_> {
     }
 
     /// Absolute residuals of the runs with a positive share.
-    pub fn absolute_residuals(&self, model: Model, at: &Point, shares: &[f64]) -> Vec<f64> {
+    pub fn absolute_residuals(&self, model: FormModel, at: &Point, shares: &[f64]) -> Vec<f64> {
         let mut slope = vec![0.0; at.len()];
         let rows = self.table.rows.iter().zip(shares).filter(|(_, share)| **share > 0.0);
         rows.map(|(row, _)| self.residual(model.evaluate(at, row, &mut slope), row).abs()).collect()
@@ -67,7 +67,7 @@ impl Engine<'_> {
 
     /// A start: exponents are drawn at random, and the amplitudes fitted to the runs. Given the exponents, the
     /// loss is linear in the amplitudes.
-    pub fn start(&self, model: Model, shares: &[f64], rng: &mut ChaCha8Rng) -> Point {
+    pub fn start(&self, model: FormModel, shares: &[f64], rng: &mut ChaCha8Rng) -> Point {
         let mut at = model.start(rng);
         let kinds = model.kinds();
         let places: Vec<usize> =
@@ -102,7 +102,7 @@ impl Engine<'_> {
     }
 
     /// Mean Huber loss over the runs with a positive share, in units of `delta^2`.
-    pub fn value(&self, model: Model, at: &Point, shares: &[f64], delta: f64) -> f64 {
+    pub fn value(&self, model: FormModel, at: &Point, shares: &[f64], delta: f64) -> f64 {
         let mut slope = vec![0.0; at.len()];
         let mut sum = 0.0;
         for (row, share) in self.table.rows.iter().zip(shares) {
@@ -117,7 +117,7 @@ impl Engine<'_> {
     /// The best of descents from the points `near` and from `fresh` random starts; `None` if stopped.
     pub fn fit(
         &self,
-        model: Model,
+        model: FormModel,
         shares: &[f64],
         near: &[&Point],
         fresh: usize,
@@ -140,7 +140,7 @@ impl Engine<'_> {
     /// residual holds up a descent. `None` if stopped.
     pub fn descend(
         &self,
-        model: Model,
+        model: FormModel,
         mut at: Point,
         shares: &[f64],
         most_steps: usize,
@@ -166,7 +166,7 @@ impl Engine<'_> {
     /// their range stay at its end.
     pub fn polish(
         &self,
-        model: Model,
+        model: FormModel,
         mut at: Point,
         shares: &[f64],
         tolerance: f64,
@@ -236,7 +236,7 @@ impl Engine<'_> {
         Some(Reached { value, point: at, evaluations, termination })
     }
 
-    fn median(&self, model: Model, at: &Point, shares: &[f64]) -> f64 {
+    fn median(&self, model: FormModel, at: &Point, shares: &[f64]) -> f64 {
         quantile(&mut self.absolute_residuals(model, at, shares), 0.5)
     }
 
@@ -244,7 +244,7 @@ impl Engine<'_> {
     /// why the stage ended; `None` if stopped.
     fn stage(
         &self,
-        model: Model,
+        model: FormModel,
         at: &mut Point,
         shares: &[f64],
         delta: f64,
@@ -296,7 +296,7 @@ impl Engine<'_> {
         Some((evaluations, Termination::Budget))
     }
 
-    fn normal_equations(&self, model: Model, at: &Point, shares: &[f64], delta: f64) -> Normal {
+    fn normal_equations(&self, model: FormModel, at: &Point, shares: &[f64], delta: f64) -> Normal {
         let free = at.len();
         let mut matrix = DMatrix::zeros(free, free);
         let mut curvature = DMatrix::zeros(free, free);

@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use crate::fit::bootstrap::draw;
     use crate::fit::descent::{Descent, Precision, Termination, descend, newton, polish};
-    use crate::fit::newton::{DampedNewton, Target};
+    use crate::fit::newton::{DampedNewton, DescentTarget};
     use crate::fit::normalised::Normalised;
     use crate::fit::starts::{Stream, generator, start_point};
     use crate::fit::{Observation, Observations, Residual, testing};
@@ -314,7 +314,7 @@ mod tests {
                         let enough = Precision::Enough;
                         let fast = polish(&objective, &parameters, &best.point, enough, GO_ON);
                         let mut slow = Descent::from(&best.point, &parameters);
-                        let target = Target {
+                        let target = DescentTarget {
                             objective: &objective,
                             parameters: &parameters,
                             delta: objective.delta,

@@ -8,7 +8,7 @@ use super::config::Residual;
 use super::derivatives::{Gradient, Hessian};
 use super::lanes::{LANES, Lanes, Sum, load, times};
 use super::normalised::COUNT;
-use super::passes::{Columns, Law, powers};
+use super::passes::{LawAtPoint, RunColumns, powers};
 use crate::law::branchless::ln;
 
 /// Residuals of an objective, linearised in the coordinates about a point, in units of delta.
@@ -32,7 +32,7 @@ pub(super) type NormalEquations = (Gradient, Hessian);
 
 impl Linear {
     /// Allocates the columns for the runs of `columns`.
-    pub fn new(arch: Arch, columns: &Columns) -> Self {
+    pub fn new(arch: Arch, columns: &RunColumns) -> Self {
         let rows = columns.share.len() / LANES;
         let room = || vec![[0.0; LANES]; rows];
         Self {
@@ -47,7 +47,7 @@ impl Linear {
     }
 
     /// Linearises the residuals about the point of `law`, which becomes the current position.
-    pub fn take(&mut self, columns: &Columns, residual: Residual, law: Law, delta: f64) {
+    pub fn take(&mut self, columns: &RunColumns, residual: Residual, law: LawAtPoint, delta: f64) {
         self.arch.dispatch(Linearise { columns, residual, law, delta, into: self });
     }
 
@@ -82,9 +82,9 @@ impl Linear {
 }
 
 struct Linearise<'a> {
-    columns: &'a Columns,
+    columns: &'a RunColumns,
     residual: Residual,
-    law: Law,
+    law: LawAtPoint,
     delta: f64,
     into: &'a mut Linear,
 }

@@ -22,7 +22,7 @@
 //! | `patterns`, `pretrained` | runs with structured patterns and runs from pretrained checkpoints, which the law is not fitted on |
 //! | `whole`, `report` | the whole fit; its result |
 //! | `model`, `gauss_newton` | other forms of the law as functions of their coefficients; the engine that fits them |
-//! | `own_form`, `sensitivity` | the fit of a form with its own coefficients; the influence of each run on that fit |
+//! | `own_form`, `carried`, `sensitivity` | the fit of a form with its own coefficients; whether the runs are enough for one; the influence of each run on that fit |
 //! | `rivals` | other forms fitted on the same runs, ranked by how well they predict |
 //! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, reduced to fits of a dense law |
 //! | `target`, `grid`, `suggestion` | which runs to make next: the answer to narrow, the candidate runs, the suggestion as a whole |
@@ -30,6 +30,7 @@
 
 mod agreement;
 mod bootstrap;
+mod carried;
 mod choice;
 mod collinearity;
 mod config;
@@ -80,6 +81,7 @@ mod testing;
 mod warnings;
 mod whole;
 
+pub use carried::SmallLevel;
 pub use choice::{ChosenRun, DesignError, PlannedRun, Suggestion};
 pub use config::{ConfigError, Constraint, Delta, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use control::{Control, FitError, Phase};
@@ -91,7 +93,6 @@ pub use grid::{GridTooLarge, RunGrid};
 pub use lack_of_fit::{CellTest, Grouping};
 pub use observations::{Observation, Observations};
 pub use own_design::{Contender, Contest, OwnKnowledge};
-pub use own_form::SmallLevel;
 pub use patterns::PatternRuns;
 pub use pretrained::PretrainedRuns;
 pub use repeated::RepeatedData;

@@ -20,7 +20,7 @@ pub(super) type Point = DVector<f64>;
 
 /// A form of the law over runs with `levels` levels of sparsity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Model {
+pub(super) struct FormModel {
     pub form: LawForm,
     pub levels: usize,
     /// Whether the amounts of data differ. If not, the data term is left out and becomes part of the irreducible
@@ -96,7 +96,7 @@ impl Kind {
     }
 }
 
-impl Model {
+impl FormModel {
     /// Kind of each coordinate.
     pub fn kinds(self) -> Vec<Kind> {
         use Kind::{Amplitude, Exponent, Held, Signed};
@@ -480,7 +480,7 @@ pub(super) const MOST_LEVELS: usize = 200;
 impl Table {
     /// What the runs have too few, or too many, of for a form; `None` where they suit it. A single amount of data
     /// is enough for a model without a data term.
-    pub fn lacking(&self, model: Model) -> Option<String> {
+    pub fn lacking(&self, model: FormModel) -> Option<String> {
         let count = self.densities.len();
         let needed = match model.form {
             LawForm::Sparse | LawForm::Experts => 3,

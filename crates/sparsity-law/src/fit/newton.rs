@@ -19,7 +19,7 @@ use argmin::core::{
 
 /// The objective over the free coordinates, with a given delta.
 #[derive(Debug)]
-pub(super) struct Target<'a> {
+pub(super) struct DescentTarget<'a> {
     pub objective: &'a Objective<'a>,
     pub parameters: &'a Parameters,
     pub delta: f64,
@@ -27,7 +27,7 @@ pub(super) struct Target<'a> {
     pub tolerance: f64,
 }
 
-impl Target<'_> {
+impl DescentTarget<'_> {
     /// Evaluates the objective; coordinates that are not free, or are pressed against the box, are held.
     fn evaluate(&self, point: &Point) -> Evaluation {
         let mut evaluation = self.objective.evaluate(point, self.delta);
@@ -109,7 +109,7 @@ impl<'a> DampedNewton<'a> {
 
 /// The problem of a descent. [`Problem::problem`] would count calls by name in a hash map, which is not needed:
 /// [`Descent`](super::descent::Descent) counts iterations.
-fn target<'a, 'b>(problem: &'a Problem<Target<'b>>) -> Result<&'a Target<'b>, Error> {
+fn target<'a, 'b>(problem: &'a Problem<DescentTarget<'b>>) -> Result<&'a DescentTarget<'b>, Error> {
     problem.problem.as_ref().ok_or_else(|| Error::msg("the executor holds the problem"))
 }
 
@@ -118,14 +118,14 @@ fn predicted(gradient: &Gradient, hessian: &Hessian, step: &Gradient) -> f64 {
     gradient.dot(step) + 0.5 * step.dot(&(hessian * step))
 }
 
-impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
+impl Solver<DescentTarget<'_>, DescentState> for DampedNewton<'_> {
     fn name(&self) -> &'static str {
         "damped Newton"
     }
 
     fn init(
         &mut self,
-        problem: &mut Problem<Target<'_>>,
+        problem: &mut Problem<DescentTarget<'_>>,
         mut state: DescentState,
     ) -> Result<(DescentState, Option<KV>), Error> {
         let start = state.take_param().ok_or_else(|| Error::msg("a descent has a start"))?;
@@ -140,7 +140,7 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
 
     fn next_iter(
         &mut self,
-        problem: &mut Problem<Target<'_>>,
+        problem: &mut Problem<DescentTarget<'_>>,
         mut state: DescentState,
     ) -> Result<(DescentState, Option<KV>), Error> {
         let lost = || Error::msg("init leaves a point and its evaluation");

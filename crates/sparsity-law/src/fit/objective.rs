@@ -7,7 +7,7 @@ use super::config::Residual;
 pub(super) use super::derivatives::{Evaluation, Gradient, Hessian, solve};
 use super::linearised::Linear;
 use super::normalised::{Normalised, Point};
-use super::passes::{Columns, Evaluate, Law, LinearSystem, Residuals};
+use super::passes::{Evaluate, LawAtPoint, LinearSystem, Residuals, RunColumns};
 
 /// `sum_i w_i Huber(r_i, delta) / delta^2` over weighted runs, as a function of the logarithms of the normalised
 /// coefficients.
@@ -21,7 +21,7 @@ pub(super) struct Objective<'a> {
     /// Where the Huber loss turns linear, in the unit of the normalised residual.
     pub delta: f64,
     /// The runs with a positive weight.
-    columns: Columns,
+    columns: RunColumns,
     /// Selects the widest vectors of this processor.
     arch: Arch,
 }
@@ -34,7 +34,7 @@ impl<'a> Objective<'a> {
             // The residual is divided by L0, and so is delta.
             Residual::Linear => delta / runs.loss_unit(),
         };
-        let columns = Columns::new(runs, residual, weights);
+        let columns = RunColumns::new(runs, residual, weights);
         Self { runs, residual, delta, columns, arch: Arch::new() }
     }
 
@@ -46,7 +46,7 @@ impl<'a> Objective<'a> {
     /// The same objective over other runs in the same units.
     pub fn over<'b>(&self, runs: &'b Normalised, weights: &[f64]) -> Objective<'b> {
         let Self { residual, delta, arch, .. } = *self;
-        let columns = Columns::new(runs, residual, weights);
+        let columns = RunColumns::new(runs, residual, weights);
         Objective { runs, residual, delta, columns, arch }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Objective<'a> {
 
     /// Residuals of all runs, each with its derivatives by the coordinates: `(r_i, dr_i/d theta)`.
     pub fn residuals(&self, point: &Point) -> Vec<(f64, Gradient)> {
-        let law = Law::new(point);
+        let law = LawAtPoint::new(point);
         (0..self.runs.len())
             .map(|run| {
                 let Normalised { ln_x, ln_n, ln_d, ln_l, l, .. } = self.runs;
@@ -94,8 +94,12 @@ impl<'a> Objective<'a> {
     pub fn absolute_residuals(&self, point: &Point) -> Vec<f64> {
         let mut found = self.columns.room();
         let Self { columns, residual, .. } = self;
-        let pass =
-            Residuals { columns, residual: *residual, law: Law::new(point), found: &mut found };
+        let pass = Residuals {
+            columns,
+            residual: *residual,
+            law: LawAtPoint::new(point),
+            found: &mut found,
+        };
         self.arch.dispatch(pass);
         found.truncate(self.columns.len());
         for residual in &mut found {
@@ -108,7 +112,11 @@ impl<'a> Objective<'a> {
     /// exponents of `point`, whose amplitudes must be 1.
     pub fn linear_system(&self, point: &Point) -> (SMatrix<f64, 4, 4>, SVector<f64, 4>) {
         let Self { columns, residual, .. } = self;
-        self.arch.dispatch(LinearSystem { columns, residual: *residual, law: Law::new(point) })
+        self.arch.dispatch(LinearSystem {
+            columns,
+            residual: *residual,
+            law: LawAtPoint::new(point),
+        })
     }
 
     /// Number of runs with a positive weight.
@@ -123,7 +131,7 @@ impl<'a> Objective<'a> {
 
     /// Linearises the residuals in the coordinates about a point, in units of `delta`.
     pub fn linearise(&self, point: &Point, delta: f64, linear: &mut Linear) {
-        linear.take(&self.columns, self.residual, Law::new(point), delta);
+        linear.take(&self.columns, self.residual, LawAtPoint::new(point), delta);
     }
 
     /// The value without derivatives, in units of `delta^2`.
@@ -142,7 +150,7 @@ impl<'a> Objective<'a> {
     /// quadratic side.
     pub fn evaluate(&self, point: &Point, delta: f64) -> Evaluation {
         let Self { columns, residual, .. } = self;
-        let law = Law::new(point);
+        let law = LawAtPoint::new(point);
         self.arch.dispatch(Evaluate { columns, residual: *residual, law, delta })
     }
 }

@@ -10,7 +10,7 @@ use super::choice::{
     DesignError, Information, PlannedRun, Suggestion, Told, require_moved, slope_of,
 };
 use super::config::Residual;
-use super::model::{Kind, Model, Point, Row, Units};
+use super::model::{FormModel, Kind, Point, Row, Units};
 use super::observations::{Observation, Observations};
 use crate::law::{
     AnswerError, Compute, Data, Density, FormLaw, NonzeroParams, Sparsity, TrainingCost,
@@ -30,7 +30,7 @@ pub struct OwnKnowledge<'a> {
 #[derive(Debug, Clone)]
 struct OwnBasis<'a> {
     law: &'a FormLaw,
-    model: Model,
+    model: FormModel,
     units: Units,
     point: Point,
 }
@@ -57,7 +57,7 @@ impl<'a> OwnKnowledge<'a> {
             ln_d: mean(|run| run.data.get()),
             ln_l: 0.0,
         };
-        let (model, point) = Model::of(law, units);
+        let (model, point) = FormModel::of(law, units);
         let basis = OwnBasis { law, model, units, point };
         let free = |kind: &Kind| f64::from(u8::from(*kind != Kind::Held));
         let kinds = model.kinds();

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rayon::prelude::*;
 
 use super::bootstrap::{SPARING, resampled, student_quantile, tail, widening};
+use super::carried::lacking;
 use super::config::{Delta, FitConfig, Holdout, Residual, ValidFitConfig};
 use super::control::{Control, FitError, Phase};
 use super::delta;
@@ -18,7 +19,7 @@ use super::evidence::{ABSENT, Evidence, WEAK};
 use super::gauss_newton::{ENOUGH, Engine, FEW_STEPS, FULL, MOST_STEPS, Reached};
 use super::holdout;
 use super::lack_of_fit::{step, tests_of};
-use super::model::{Kind, Model, Point, Table, distinct};
+use super::model::{FormModel, Kind, Point, Table, distinct};
 use super::multistart::{AGREEMENT, EXACT};
 use super::observations::{Observation, Observations, SAME_LEVEL};
 use super::report::{Diagnostics, FittedRun, HoldoutReport, Report, StartReport};
@@ -28,7 +29,7 @@ use super::starts::{Stream, generator};
 use super::warnings::{Warning, WarningCode};
 use super::whole::RunSet;
 use crate::law::{
-    Data, Directions, Ensemble, FormLaw, Identification, Interval, LawForm, Reach, RivalLaw,
+    Directions, Ensemble, FormLaw, Identification, Interval, LawForm, Reach, RivalLaw,
     RollingError, quantile,
 };
 
@@ -37,8 +38,6 @@ use crate::law::{
 const MOST_RUNS: usize = 2000;
 /// Number of descents that are continued over all runs.
 const MOST_ENDS: usize = 3;
-/// Smallest number of runs at each level of sparsity, for the form `levels`.
-const FEWEST_OF_LEVEL: usize = 3;
 /// Random starts, besides the law of all runs, of each hold-out and of each rolling hold-out.
 const FRESH_STARTS: [usize; 2] = [4, 1];
 /// Predictions of two laws that differ by less than this share count as equal.
@@ -69,7 +68,7 @@ pub(super) fn fit_own(
     let (worth, names) = runs.in_worth(decay);
     // Mean share 0: none of these forms uses mean parameters.
     let table = Table::named(&worth, &names, 0.0, worth.len());
-    let model = Model { form, levels: table.densities.len(), data: table.amounts > 1 };
+    let model = FormModel { form, levels: table.densities.len(), data: table.amounts > 1 };
     if let Some(reason) = lacking(&table, model) {
         return Err(refuse(reason));
     }
@@ -99,90 +98,8 @@ pub(super) fn fit_own(
     fit.report(runs, &starts)
 }
 
-/// A level of sparsity that has too few runs for a capacity of its own.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SmallLevel {
-    /// Sparsity of the level, with its name where it has one.
-    pub told: String,
-    /// Number of runs at the level, below [`Self::NEEDED`].
-    pub runs: usize,
-}
-
-impl SmallLevel {
-    /// Smallest number of runs that a level needs.
-    pub const NEEDED: usize = FEWEST_OF_LEVEL;
-}
-
-impl RunSet {
-    /// Indices, in canonical order, of the runs of the law whose level has enough runs for a capacity of its own,
-    /// and the levels that have too few: a law of levels is fitted without the runs of these.
-    #[must_use]
-    pub fn of_large_levels(&self) -> (Vec<usize>, Vec<SmallLevel>) {
-        let table = Table::named(&self.law, &self.names, 0.0, self.law.len());
-        let mut counts = vec![0; table.densities.len()];
-        for row in &table.rows {
-            counts[row.level] += 1;
-        }
-        let is_large = |place: &usize| counts[table.rows[*place].level] >= FEWEST_OF_LEVEL;
-        let kept = (0..self.law.len()).filter(is_large).collect();
-        let small = counts.iter().enumerate().filter(|(_, count)| **count < FEWEST_OF_LEVEL);
-        let told = |(place, runs): (usize, &usize)| SmallLevel {
-            told: table.level_told(place),
-            runs: *runs,
-        };
-        (kept, small.map(told).collect())
-    }
-
-    /// A set with only some of the runs of the law, by their indices in canonical order. The other groups are kept.
-    #[must_use]
-    pub fn with_runs(&self, places: &[usize]) -> Self {
-        let of = |all: &[Observation], weights: &[f64]| -> Vec<(Observation, f64)> {
-            places.iter().map(|place| (all[*place], weights[*place])).collect()
-        };
-        let mut law = Observations::weighted(of(self.law.as_slice(), self.law.weights()));
-        if let Some(clusters) = self.law.clusters() {
-            let kept: Vec<_> = places.iter().map(|place| clusters.get(*place).copied()).collect();
-            law = law.clustered(&kept);
-        }
-        let kept =
-            |all: &[Option<Data>]| places.iter().filter_map(|p| all.get(*p).copied()).collect();
-        let names = places.iter().filter_map(|place| self.names.get(*place).cloned()).collect();
-        Self { law, unique: kept(&self.unique), names, ..self.clone() }
-    }
-}
-
-/// Why these runs do not determine a law of this form; `None` where they do.
-fn lacking(table: &Table, model: Model) -> Option<String> {
-    if let Some(reason) = table.lacking(model) {
-        return Some(reason);
-    }
-    let (runs, free) = (table.rows.len(), model.free());
-    if runs <= free {
-        return Some(format!(
-            "it has {free} coefficients, and {runs} runs do not show by how much they scatter: it needs {}",
-            free + 1
-        ));
-    }
-    if model.form != LawForm::Levels {
-        return None;
-    }
-    let mut counts = vec![0; model.levels];
-    for row in &table.rows {
-        counts[row.level] += 1;
-    }
-    let place = counts.iter().position(|count| *count < FEWEST_OF_LEVEL)?;
-    let level = table.level_told(place);
-    Some(format!(
-        "sparsity {level} has {} {}, and each of its {} levels needs {FEWEST_OF_LEVEL} to show by how much they \
-         scatter: add runs at it, or leave those out",
-        counts[place],
-        if counts[place] == 1 { "run" } else { "runs" },
-        model.levels
-    ))
-}
-
 /// Finds delta as for the paper's form, by alternating between delta and the residuals of a fit; `None` if stopped.
-fn auto_delta(engine: &Engine<'_>, model: Model, shares: &[f64]) -> Option<f64> {
+fn auto_delta(engine: &Engine<'_>, model: FormModel, shares: &[f64]) -> Option<f64> {
     let pilot = Engine { delta: delta::PILOT, ..*engine };
     let mut rng = generator(engine.seed, Stream::Delta(false));
     let starts: Vec<Point> =
@@ -216,7 +133,7 @@ fn auto_delta(engine: &Engine<'_>, model: Model, shares: &[f64]) -> Option<f64> 
 /// A fit in progress.
 struct OwnFit<'a> {
     engine: Engine<'a>,
-    model: Model,
+    model: FormModel,
     /// The runs, their repeated data replaced by its effective amount.
     runs: &'a Observations,
     /// Share of each run.

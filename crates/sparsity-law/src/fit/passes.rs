@@ -20,7 +20,7 @@ const MOST_EXPONENT: f64 = 600.0;
 
 /// The runs with a positive weight, by columns; the last lanes are filled up with runs whose share is 0.
 #[derive(Debug, Clone)]
-pub(super) struct Columns {
+pub(super) struct RunColumns {
     places: Vec<u32>,
     pub ln_x: Vec<f64>,
     pub ln_n: Vec<f64>,
@@ -30,7 +30,7 @@ pub(super) struct Columns {
     pub share: Vec<f64>,
 }
 
-impl Columns {
+impl RunColumns {
     /// Builds the columns, with weights turned into shares of their sum; runs without weight are left out.
     pub fn new(runs: &Normalised, residual: Residual, weights: &[f64]) -> Self {
         let total: f64 = weights.iter().sum();
@@ -103,7 +103,7 @@ struct Runs<'a> {
 
 /// The law at a point, with its coefficients computed from their logarithms.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Law {
+pub(super) struct LawAtPoint {
     a: f64,
     pub b_s: f64,
     c_s: f64,
@@ -122,7 +122,7 @@ pub(super) struct Parts {
     pub slope: [f64; COUNT],
 }
 
-impl Law {
+impl LawAtPoint {
     pub fn new(point: &Point) -> Self {
         let [a, b_s, c_s, b_n, e, b_d, c] = point.map(f64::exp);
         Self { a, b_s, c_s, b_n, e, b_d, c }
@@ -175,9 +175,9 @@ fn residual(kind: Residual, loss: f64, measured: f64) -> f64 {
 
 /// The pass of `Objective::absolute_residuals`.
 pub(super) struct Residuals<'a> {
-    pub columns: &'a Columns,
+    pub columns: &'a RunColumns,
     pub residual: Residual,
-    pub law: Law,
+    pub law: LawAtPoint,
     /// Receives the residuals, filled-up lanes included.
     pub found: &'a mut [f64],
 }
@@ -212,9 +212,9 @@ impl WithSimd for Residuals<'_> {
 
 /// The pass of `Objective::linear_system`.
 pub(super) struct LinearSystem<'a> {
-    pub columns: &'a Columns,
+    pub columns: &'a RunColumns,
     pub residual: Residual,
-    pub law: Law,
+    pub law: LawAtPoint,
 }
 
 impl WithSimd for LinearSystem<'_> {
@@ -266,9 +266,9 @@ impl WithSimd for LinearSystem<'_> {
 
 /// The pass of `Objective::evaluate`.
 pub(super) struct Evaluate<'a> {
-    pub columns: &'a Columns,
+    pub columns: &'a RunColumns,
     pub residual: Residual,
-    pub law: Law,
+    pub law: LawAtPoint,
     pub delta: f64,
 }
 
@@ -327,7 +327,7 @@ impl Terms {
     };
 
     #[inline(always)]
-    fn fill<const LOG: bool>(&mut self, law: &Law, runs: &Runs<'_>, per_delta: f64) {
+    fn fill<const LOG: bool>(&mut self, law: &LawAtPoint, runs: &Runs<'_>, per_delta: f64) {
         let size = runs.share.len() / LANES * LANES;
         // Slices of one length, so that the loops have no bounds checks.
         let (ln_x, ln_n, ln_d) = (&runs.ln_x[..size], &runs.ln_n[..size], &runs.ln_d[..size]);

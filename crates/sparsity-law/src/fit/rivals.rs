@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Residual, ValidFitConfig};
 use super::control::{Control, FitError};
 use super::gauss_newton::Engine;
-use super::model::{Model, Point, Table, distinct};
+use super::model::{FormModel, Point, Table, distinct};
 use super::observations::{Observation, Observations, levels};
 use super::starts::{Stream, generator};
 use crate::law::{Interval, LawForm, RivalLaw, quantile};
@@ -109,7 +109,7 @@ pub fn rank_forms(
     };
     let (mut models, mut refused) = (Vec::new(), Vec::new());
     for form in [LawForm::Sparse, LawForm::Levels, LawForm::AverageParams, LawForm::Experts] {
-        let model = Model { form, levels: table.densities.len(), data: true };
+        let model = FormModel { form, levels: table.densities.len(), data: true };
         match refusal(&table, model) {
             None => models.push(model),
             Some(reason) => refused.push(RefusedForm { form, reason }),
@@ -127,7 +127,7 @@ pub fn rank_forms(
 }
 
 /// Why these runs cannot determine a form; `None` where they can.
-fn refusal(table: &Table, model: Model) -> Option<String> {
+fn refusal(table: &Table, model: FormModel) -> Option<String> {
     let (runs, free) = (table.rows.len(), model.free());
     // A round may have to fit with half of the runs.
     let enough = 2 * free + 1;
@@ -146,7 +146,7 @@ struct Round {
 
 impl Engine<'_> {
     /// All rounds that every form can take part in; `None` if stopped.
-    fn rounds(&self, models: &[Model], whole: &[Point]) -> Option<Vec<Round>> {
+    fn rounds(&self, models: &[FormModel], whole: &[Point]) -> Option<Vec<Round>> {
         let quantities: [fn(&Observation) -> f64; 3] = [
             |run| run.nonzero_params.get(),
             |run| run.data.get(),
@@ -171,7 +171,7 @@ impl Engine<'_> {
     }
 
     /// Whether each run is far off the law of every form.
-    fn diverged(&self, models: &[Model], whole: &[Point]) -> Vec<bool> {
+    fn diverged(&self, models: &[FormModel], whole: &[Point]) -> Vec<bool> {
         let mut far = vec![true; self.table.rows.len()];
         for (model, at) in models.iter().zip(whole) {
             let mut slope = vec![0.0; at.len()];
@@ -190,7 +190,7 @@ impl Engine<'_> {
     /// One round: `Some(None)` where some form cannot take part or no run is predicted, `None` if stopped.
     fn round(
         &self,
-        models: &[Model],
+        models: &[FormModel],
         whole: &[Point],
         diverged: &[bool],
         (place, value, limit): (usize, fn(&Observation) -> f64, f64),
@@ -228,7 +228,7 @@ impl Engine<'_> {
             if seen[run] || diverged[run] || !known(row.level) {
                 continue;
             }
-            let residual = |(model, at): (&Model, &Point)| {
+            let residual = |(model, at): (&FormModel, &Point)| {
                 let mut slope = vec![0.0; at.len()];
                 self.residual(model.evaluate(at, row, &mut slope), row)
             };
@@ -241,7 +241,7 @@ impl Engine<'_> {
         &self,
         active: LawForm,
         confidence: f64,
-        (models, whole): (&[Model], &[Point]),
+        (models, whole): (&[FormModel], &[Point]),
         rounds: &[Round],
         refused: Vec<RefusedForm>,
     ) -> Rivals {
@@ -378,7 +378,7 @@ mod tests {
         ) {
             let table = Table::new(&Observations::new(grid(T5_C4.coefficients(), 0.01, 1)), 0.625, MOST_RUNS);
             for (form, data) in LawForm::ALL.into_iter().flat_map(|form| [(form, true), (form, false)]) {
-                let model = Model { form, levels: table.densities.len(), data };
+                let model = FormModel { form, levels: table.densities.len(), data };
                 let kinds = model.kinds();
                 let mut coordinates = coordinates.iter();
                 let at = kinds.iter().map(|kind| match kind {

@@ -6,7 +6,7 @@ use super::bootstrap::widening;
 use super::config::Residual;
 use super::diagnostics::robust_deviation;
 use super::gauss_newton::Engine;
-use super::model::{Kind, Model, Point};
+use super::model::{FormModel, Kind, Point};
 
 /// Singular values below this share of the largest are zero to rounding.
 const SINGULAR: f64 = 1e-10;
@@ -35,7 +35,7 @@ pub(super) struct Sensitivity {
 }
 
 /// Residuals of the rows, and their slopes by the free coordinates, in the unit of the rows.
-fn slopes(engine: &Engine<'_>, model: Model, at: &Point) -> (Vec<f64>, Vec<DVector<f64>>) {
+fn slopes(engine: &Engine<'_>, model: FormModel, at: &Point) -> (Vec<f64>, Vec<DVector<f64>>) {
     let kinds = model.kinds();
     let places: Vec<usize> = (0..kinds.len()).filter(|place| kinds[*place] != Kind::Held).collect();
     let mut slope = vec![0.0; at.len()];
@@ -68,7 +68,7 @@ fn information(slopes: &[DVector<f64>], shares: &[f64]) -> (DMatrix<f64>, Vec<f6
 
 /// Number of combinations of the coefficients that the runs tell apart, at a point where every term is present and
 /// curved.
-pub(super) fn rank(engine: &Engine<'_>, model: Model, at: &Point) -> usize {
+pub(super) fn rank(engine: &Engine<'_>, model: FormModel, at: &Point) -> usize {
     let mut shaped = at.clone();
     for (value, kind) in shaped.iter_mut().zip(model.kinds()) {
         *value = match kind {
@@ -94,7 +94,7 @@ impl Sensitivity {
     /// rows, in the unit of the residual.
     pub fn new(
         engine: &Engine<'_>,
-        model: Model,
+        model: FormModel,
         at: &Point,
         (shares, unit): (&[f64], f64),
     ) -> Self {

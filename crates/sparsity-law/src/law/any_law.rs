@@ -36,7 +36,7 @@ impl<'a> From<&'a FormLaw> for AnyLaw<'a> {
 
 /// A law at one way to be sparse: the loss as a function of size and data.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AtDesign {
+pub(super) struct AtScheme {
     /// `b_N`, `a_D`, `b_D` and `c`; the other coefficients are not used here.
     pub law: CoefficientValues,
     /// `A`.
@@ -59,11 +59,11 @@ pub(super) struct Beside {
 impl AnyLaw<'_> {
     /// The law at a density, or at the level with the index `level` where one is given. `None` where the law does not
     /// know this density or level, and for a law of experts whose `a_D` is 0.
-    pub(super) fn at(self, density: Density, level: Option<usize>) -> Option<AtDesign> {
+    pub(super) fn at(self, density: Density, level: Option<usize>) -> Option<AtScheme> {
         let own = match self {
             Self::Curve(law) => {
                 let size_term = law.capacity(density);
-                return Some(AtDesign { law: law.values(), size_term, beside: None });
+                return Some(AtScheme { law: law.values(), size_term, beside: None });
             }
             Self::Own(own) => own,
         };
@@ -74,7 +74,7 @@ impl AnyLaw<'_> {
                     Some(place) => levels.levels.get(place),
                     None => levels.level(density),
                 };
-                Some(AtDesign { law: reduced, size_term: level?.a, beside: None })
+                Some(AtScheme { law: reduced, size_term: level?.a, beside: None })
             }
             FormLaw::Experts(experts) => {
                 // `a_D = b^(1/beta)` is 0 where the runs have one amount of data only, and where a very small exponent
@@ -86,7 +86,7 @@ impl AnyLaw<'_> {
                         exponent: experts.gamma,
                         floor: experts.c * (-experts.lambda * ln_x).exp(),
                     };
-                    AtDesign {
+                    AtScheme {
                         law: CoefficientValues { b_n: experts.alpha, ..reduced },
                         size_term: experts.a * (experts.alpha * ln_x).exp(),
                         beside: Some(beside),

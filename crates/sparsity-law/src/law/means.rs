@@ -1,19 +1,19 @@
 //! The ways in which a model can be sparse and their costs on some hardware, which are the same for every law.
 
 use super::cost::TrainingCost;
-use super::design::Design;
 use super::limits::Limits;
 use super::quantity::Density;
+use super::scheme::SparsityScheme;
 use super::step::StepCost;
 use super::storage::Storage;
 
 /// Where the zeros of a model may be.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Zeros {
+pub enum ZeroPlacement {
     /// Anywhere: every sparsity that the bounds allow.
     Anywhere,
-    /// Only in one of these designs. A model without zeros is allowed if its design is among them.
-    Designs(Vec<Design>),
+    /// Only in one of these schemes. A model without zeros is allowed if its scheme is among them.
+    Schemes(Vec<SparsityScheme>),
 }
 
 /// Hardware, storage, and where zeros may be. The plans of a thousand resampled laws share one `Means`, so everything
@@ -23,9 +23,9 @@ pub struct Means {
     cost: TrainingCost,
     step: StepCost,
     storage: Storage,
-    zeros: Zeros,
+    zeros: ZeroPlacement,
     /// Nodes at `y = -ln(1 - S)` in rising order, which include every kink of the cost and of the storage.
-    nodes: Vec<(f64, Design)>,
+    nodes: Vec<(f64, SparsityScheme)>,
 }
 
 /// Largest distance between two nodes in `y`.
@@ -36,9 +36,9 @@ const FEWEST_CELLS: u32 = 4;
 impl Means {
     /// The means of a training cost, the cost per step that it was made from, and a storage format.
     #[must_use]
-    pub fn new(cost: TrainingCost, step: StepCost, storage: Storage, zeros: Zeros) -> Self {
+    pub fn new(cost: TrainingCost, step: StepCost, storage: Storage, zeros: ZeroPlacement) -> Self {
         let mut means = Self { cost, step, storage, zeros, nodes: Vec::new() };
-        if means.zeros == Zeros::Anywhere {
+        if means.zeros == ZeroPlacement::Anywhere {
             let mut ends = means.cost.kinks();
             ends.extend(storage.pays_below().map(|density| -density.ln()));
             let last = -(1.0 - Limits::HIGHEST_SPARSITY).ln();
@@ -56,7 +56,7 @@ impl Means {
 
     /// Where zeros may be.
     #[must_use]
-    pub const fn zeros(&self) -> &Zeros {
+    pub const fn zeros(&self) -> &ZeroPlacement {
         &self.zeros
     }
 
@@ -67,8 +67,8 @@ impl Means {
 
     /// The design with zeros anywhere, at a density.
     #[must_use]
-    pub fn unstructured(&self, density: Density) -> Design {
-        Design {
+    pub fn unstructured(&self, density: Density) -> SparsityScheme {
+        SparsityScheme {
             density,
             effective: density,
             multiplier: self.cost.multiplier(density),
@@ -78,7 +78,7 @@ impl Means {
         }
     }
 
-    fn at(&self, y: f64) -> Design {
+    fn at(&self, y: f64) -> SparsityScheme {
         self.unstructured(Density::clamped((-y).exp()))
     }
 
@@ -87,8 +87,8 @@ impl Means {
         &self,
         low: f64,
         high: f64,
-        at: impl Fn(f64) -> Design,
-    ) -> Vec<(f64, Design)> {
+        at: impl Fn(f64) -> SparsityScheme,
+    ) -> Vec<(f64, SparsityScheme)> {
         let inside = |y: f64| y > low && y < high;
         let mut nodes = vec![(low, at(low))];
         nodes.extend(self.nodes.iter().copied().filter(|(y, _)| inside(*y)));

@@ -8,7 +8,7 @@ use std::ops::Range;
 use argmin::core::{CostFunction, Error, Executor, State};
 use argmin::solver::brent::BrentOpt;
 
-use super::design::{Design, Model};
+use super::scheme::{Model, SparsityScheme};
 use crate::pace::step;
 
 /// Precision of `y` at the best sparsity. Where the loss is smooth, it is precise to the square of this. It is not
@@ -37,14 +37,14 @@ pub(super) fn edge(mut inside: f64, mut outside: f64, holds: impl Fn(f64) -> boo
 pub(super) type Node = (f64, Option<Model>);
 
 pub(super) fn evaluate(
-    nodes: &[(f64, Design)],
-    best: impl Fn(&Design) -> Option<Model>,
+    nodes: &[(f64, SparsityScheme)],
+    best: impl Fn(&SparsityScheme) -> Option<Model>,
 ) -> Vec<Node> {
     nodes
         .iter()
-        .map(|(y, design)| {
+        .map(|(y, scheme)| {
             step();
-            (*y, best(design))
+            (*y, best(scheme))
         })
         .collect()
 }
@@ -73,13 +73,13 @@ pub(super) fn least(models: Vec<Model>) -> Option<Model> {
 /// The best models around each node that is as good as its neighbours, in rising order of sparsity.
 pub(super) fn minima(
     nodes: &[Node],
-    design: impl Fn(f64) -> Design,
-    best: impl Fn(&Design) -> Option<Model>,
+    scheme: impl Fn(f64) -> SparsityScheme,
+    best: impl Fn(&SparsityScheme) -> Option<Model>,
     held: impl Fn(&Model) -> u32,
 ) -> Vec<Model> {
     let at = |y: f64| {
         step();
-        best(&design(y))
+        best(&scheme(y))
     };
     let mut found = nodes.to_vec();
     // Between a node with plans and one without, add the last sparsity that has plans as a node.

@@ -23,7 +23,7 @@
 //! | `ensemble`, `prepared`, `sampled` | resampled laws and intervals |
 //! | `order`, `answers`, `window`, `cells`, `nearby` | intervals from the few laws that can hold their ends |
 //! | `recommendation` | the optimal sparsity with everything that is reported beside it |
-//! | `storage`, `limits`, `design`, `means`, `minima`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best models along a line of sparsities, the best model, the plan as a whole |
+//! | `storage`, `limits`, `scheme`, `means`, `minima`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best models along a line of sparsities, the best model, the plan as a whole |
 //! | `support` | the ranges that the runs behind a law cover |
 //! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
 //! | `widening` | wider intervals outside the runs, according to rolling hold-outs |
@@ -41,7 +41,6 @@ mod comparison;
 mod contour;
 mod contour_line;
 mod cost;
-mod design;
 mod effective;
 mod ensemble;
 mod expert_law;
@@ -77,6 +76,7 @@ mod rival;
 mod sampled;
 mod sampled_form;
 mod schedule;
+mod scheme;
 mod step;
 mod storage;
 mod support;
@@ -92,7 +92,6 @@ pub use comparison::{
 pub use contour::{contour_compute, ln_contour_ratio};
 pub use contour_line::ContourLine;
 pub use cost::TrainingCost;
-pub use design::{Design, Goal, Model};
 pub use effective::{
     EqualModels, Factor, GivenSize, PretrainedStart, ScratchEqual, data_multiplier,
 };
@@ -111,7 +110,7 @@ pub use level_law::{LevelCapacity, LevelLaw};
 pub use limits::{Constraint, Limits};
 pub use loss_curve::{LossCurve, LossPoint, curve_densities};
 pub use many::{LinearOptimum, linear_optima};
-pub use means::{Means, Zeros};
+pub use means::{Means, ZeroPlacement};
 pub use measured::{MeasuredChoice, MeasuredSparsity};
 pub use optimum::{
     Optimum, chinchilla_ratio, optimal_density, optimal_density_down_to, optimal_sparsity,
@@ -142,6 +141,7 @@ pub use rival::RivalLaw;
 pub use sampled::SampledLaw;
 pub use sampled_form::{FormAnswer, FormIntervals, SampledForm};
 pub use schedule::{PruningSchedule, SchedulePointError};
+pub use scheme::{Goal, Model, SparsityScheme};
 pub use step::{PointError, StepCost};
 pub use storage::{Storage, StorageFormat};
 pub use support::{

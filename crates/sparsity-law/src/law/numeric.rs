@@ -28,7 +28,7 @@ const SPACING: f64 = 0.05;
 const CELLS: u32 = 240;
 
 /// One question to one law.
-pub(super) struct Question<'a> {
+pub(super) struct NumericQuestion<'a> {
     law: &'a Coefficients,
     cost: &'a TrainingCost,
     repetition: Option<&'a Repetition>,
@@ -40,7 +40,7 @@ pub(super) struct Question<'a> {
     b_d: f64,
 }
 
-impl<'a> Question<'a> {
+impl<'a> NumericQuestion<'a> {
     pub fn new(
         law: &'a Coefficients,
         cost: &'a TrainingCost,
@@ -90,7 +90,7 @@ impl<'a> Question<'a> {
     }
 }
 
-impl Sloped for Question<'_> {
+impl Sloped for NumericQuestion<'_> {
     fn slope(&self, node: &Node, ln_elasticity: f64) -> f64 {
         let (ln_term, worth) = self.data_term(node);
         let fall = self.law.capacity_fall(node.density);
@@ -259,7 +259,7 @@ pub(super) fn curved_contour_ratio(
     let best = |ln_ratio: f64| {
         // The ratio is the same at every size, so it is computed at one parameter.
         let ln_data = ln_ratio + law.ln_chinchilla_data(NonzeroParams::ONE);
-        let question = Question::at(law, cost, 0.0, ln_data, None);
+        let question = NumericQuestion::at(law, cost, 0.0, ln_data, None);
         let best = question.best();
         // Allows for rounding of the logarithms, which are up to a few tens.
         let there = match cost.saved_share() {

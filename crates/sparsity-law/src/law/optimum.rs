@@ -133,7 +133,8 @@ pub(super) fn optimal_density_under(
     repetition: Option<&Repetition>,
 ) -> Density {
     if repetition.is_some() || (least.is_some() && law.gain_curve().is_some()) {
-        let question = numeric::Question::new(law, cost, nonzero_params, compute, repetition);
+        let question =
+            numeric::NumericQuestion::new(law, cost, nonzero_params, compute, repetition);
         return question.best_down_to(least);
     }
     match least {
@@ -179,7 +180,7 @@ pub fn optimal_density(
     compute: Compute,
 ) -> Density {
     if law.gain_curve().is_some() {
-        return numeric::Question::new(law, cost, nonzero_params, compute, None).best();
+        return numeric::NumericQuestion::new(law, cost, nonzero_params, compute, None).best();
     }
     let ln_n = nonzero_params.get().ln();
     let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;

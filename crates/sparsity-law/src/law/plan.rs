@@ -1,18 +1,18 @@
 //! The best model for a budget, under bounds.
 //!
-//! At one sparsity the best size and amount of data are known ([`super::design`]), so only the sparsity is searched.
+//! At one sparsity the best size and amount of data are known ([`super::scheme`]), so only the sparsity is searched.
 //! The search evaluates a grid in `y = -ln(1 - S)` ([`super::means`]) whose nodes include every kink of the cost and of
 //! the storage, and then applies Brent's method around each node that is as good as its neighbours. The sparsities that
 //! the bounds on sizes allow form one interval, whose ends are also nodes. Two minima within one cell of the grid
 //! (0.05) are taken for one.
 
 use super::any_law::AnyLaw;
-use super::design::{Design, Goal, Model, Task};
 use super::limits::{Constraint, Limits};
-use super::means::{Means, Zeros};
+use super::means::{Means, ZeroPlacement};
 use super::minima::{PRECISION, edge, evaluate, gaps, least, minima};
 use super::quantity::Density;
 use super::repetition::Repetition;
+use super::scheme::{Goal, Model, SparsityScheme, Task};
 use super::support::Range as Costs;
 
 /// Finds the best model by a law, under bounds.
@@ -53,11 +53,11 @@ impl Planner<'_> {
     pub fn best(&self, goal: Goal, limits: &Limits) -> Option<Model> {
         let task = self.task(goal);
         let best = match self.means.zeros() {
-            Zeros::Anywhere => self.best_anywhere(&task, limits),
-            Zeros::Designs(designs) => designs
+            ZeroPlacement::Anywhere => self.best_anywhere(&task, limits),
+            ZeroPlacement::Schemes(schemes) => schemes
                 .iter()
-                .filter(|design| limits.allows(design.density))
-                .filter_map(|design| design.best(&task, limits))
+                .filter(|scheme| limits.allows(scheme.density))
+                .filter_map(|scheme| scheme.best(&task, limits))
                 .min_by(|a, b| a.badness.total_cmp(&b.badness)),
         };
         best.filter(|model| keeps_compute(model, limits))
@@ -72,7 +72,7 @@ impl Planner<'_> {
     fn best_anywhere(&self, task: &Task<'_>, limits: &Limits) -> Option<Model> {
         let [sparsest, densest] =
             [Constraint::SparsityMax, Constraint::SparsityMin].map(|bound| limits.get(bound));
-        let design = |y: f64| {
+        let scheme = |y: f64| {
             // At the ends, use the ends themselves: a logarithm and back would round them.
             let density = if y >= -sparsest.ln() {
                 sparsest
@@ -83,12 +83,12 @@ impl Planner<'_> {
             };
             self.means.unstructured(Density::clamped(density))
         };
-        let (low, high) = self.interval(limits, design)?;
-        let nodes = self.means.nodes(low, high, design);
-        let at = |design: &Design| design.best(task, limits);
+        let (low, high) = self.interval(limits, scheme)?;
+        let nodes = self.means.nodes(low, high, scheme);
+        let at = |scheme: &SparsityScheme| scheme.best(task, limits);
         let held = |model: &Model| held(model, limits);
         let plans = evaluate(&nodes, at);
-        let mut models = minima(&plans, design, at, held);
+        let mut models = minima(&plans, scheme, at, held);
         // The sparsities that the bounds on cost or loss allow may also lie between two nodes without a plan. In such a
         // gap, look where these bounds are easiest to keep.
         let (other, easiest) = match task.goal {
@@ -96,15 +96,15 @@ impl Planner<'_> {
             Goal::LeastCost => (Goal::LeastLoss, limits.without(Constraint::Compute)),
         };
         let task = Task { goal: other, ..*task };
-        let easy = |design: &Design| design.best(&task, &easiest);
+        let easy = |scheme: &SparsityScheme| scheme.best(&task, &easiest);
         for gap in gaps(&plans) {
-            for model in minima(&evaluate(&nodes[gap.clone()], easy), design, easy, held) {
-                let y = -model.design.density.get().ln();
+            for model in minima(&evaluate(&nodes[gap.clone()], easy), scheme, easy, held) {
+                let y = -model.scheme.density.get().ln();
                 let after = gap.start + nodes[gap.clone()].partition_point(|(node, _)| *node < y);
                 let mut around = plans[gap.start.max(after.saturating_sub(1))..after].to_vec();
-                around.push((y, at(&model.design)));
+                around.push((y, at(&model.scheme)));
                 around.extend(&plans[after..gap.end.min(after + 1)]);
-                models.extend(minima(&around, design, at, held));
+                models.extend(minima(&around, scheme, at, held));
             }
         }
         least(models)
@@ -113,13 +113,17 @@ impl Planner<'_> {
     /// The interval of `y` that the bounds on sizes allow. Below it, a model with the fewest total parameters has too
     /// many non-zero parameters or needs too much memory; above it, a model with the fewest non-zero parameters has too
     /// many zeros.
-    fn interval(&self, limits: &Limits, design: impl Fn(f64) -> Design) -> Option<(f64, f64)> {
+    fn interval(
+        &self,
+        limits: &Limits,
+        scheme: impl Fn(f64) -> SparsityScheme,
+    ) -> Option<(f64, f64)> {
         let low = -limits.get(Constraint::SparsityMin).ln();
         let high = -limits.get(Constraint::SparsityMax).ln();
         let no_fewest = limits.without(Constraint::NonzeroParamsMin);
         let no_total = limits.without(Constraint::TotalParamsMin);
-        let dense_enough = |y: f64| design(y).sizes(&no_total).is_some();
-        let sparse_enough = |y: f64| design(y).sizes(&no_fewest).is_some();
+        let dense_enough = |y: f64| scheme(y).sizes(&no_total).is_some();
+        let sparse_enough = |y: f64| scheme(y).sizes(&no_fewest).is_some();
         if low > high || !dense_enough(low) || !sparse_enough(high) {
             return None;
         }
@@ -235,7 +239,7 @@ fn value(model: &Model, constraint: Constraint) -> f64 {
         Constraint::MemoryBytes => model.memory_bytes(),
         Constraint::NonzeroParamsMin | Constraint::NonzeroParamsMax => model.nonzero_params,
         Constraint::TotalParamsMin | Constraint::TotalParamsMax => model.total_params(),
-        Constraint::SparsityMin | Constraint::SparsityMax => model.design.density.get(),
+        Constraint::SparsityMin | Constraint::SparsityMax => model.scheme.density.get(),
         Constraint::DataMin | Constraint::DataMax => model.data,
     }
 }

@@ -6,13 +6,12 @@
 
 use super::any_law::AnyLaw;
 use super::cost::TrainingCost;
-use super::design::{Design, Goal, Model};
 use super::ensemble::{Ensemble, Interval};
 use super::form_law::FormLaw;
 use super::gain_curve::GainCurve;
 use super::level_law::LevelLaw;
 use super::limits::{Constraint, Limits};
-use super::means::{Means, Zeros};
+use super::means::{Means, ZeroPlacement};
 use super::pattern::{PatternWorth, pattern_multiplier};
 use super::plan::{Obstacle, Planner};
 use super::quantity::{Data, Density, NonzeroParams};
@@ -21,6 +20,7 @@ use super::repetition::{Repetition, effective_data};
 use super::sampled::SampledLaw;
 use super::sampled_form::SampledForm;
 use super::schedule::PruningSchedule;
+use super::scheme::{Goal, Model, SparsityScheme};
 use super::step::StepCost;
 use super::storage::Storage;
 use super::support::{Range, Support, Variable};
@@ -103,27 +103,27 @@ impl<'a> PlanLaw<'a> {
         }
     }
 
-    /// Interval of the loss of a model with this design; `None` where there are no resamples.
+    /// Interval of the loss of a model with this scheme; `None` where there are no resamples.
     fn loss_interval(
         self,
-        design: &Design,
+        scheme: &SparsityScheme,
         nonzero_params: NonzeroParams,
         data: Data,
     ) -> Option<Interval> {
-        let effective = design.effective;
+        let effective = scheme.effective;
         match self {
             Self::Curve(sampled) => {
                 sampled.interval(|member| member.coefficients.loss(effective, nonzero_params, data))
             }
             Self::Own(sampled) => {
-                sampled.interval(|law| law.loss_at(design.level, effective, nonzero_params, data))
+                sampled.interval(|law| law.loss_at(scheme.level, effective, nonzero_params, data))
             }
         }
     }
 
-    /// Whether the law knows models with this design.
-    fn knows(self, design: &Design) -> bool {
-        self.law().at(design.effective, design.level).is_some()
+    /// Whether the law knows models with this scheme.
+    fn knows(self, scheme: &SparsityScheme) -> bool {
+        self.law().at(scheme.effective, scheme.level).is_some()
     }
 
     /// The levels of the law; `None` for a law that knows every density.
@@ -317,9 +317,9 @@ impl PlanSetting<'_> {
         let PlanQuestion { goal, patterns, .. } = *question;
         let levels = self.level_designs(question.hardware_patterns.unwrap_or_default());
         let of_levels = levels.is_some();
-        let designs = patterns.map(|patterns| self.designs(patterns)).or(levels);
-        let means = self.means(designs.as_deref().map_or(Zeros::Anywhere, only));
-        let designs = designs.unwrap_or_default();
+        let schemes = patterns.map(|patterns| self.schemes(patterns)).or(levels);
+        let means = self.means(schemes.as_deref().map_or(ZeroPlacement::Anywhere, only));
+        let schemes = schemes.unwrap_or_default();
         // A sparsity that no run has tried is not recommended unless it is requested. All levels have been tried.
         let capped =
             !question.limits.has(Constraint::SparsityMax) && patterns.is_none() && !of_levels;
@@ -342,9 +342,9 @@ impl PlanSetting<'_> {
             limits.without(Constraint::TargetLoss).with(Constraint::Compute, budget);
         let dense_limits =
             at_equal_cost.without(Constraint::SparsityMin).without(Constraint::SparsityMax);
-        let only_dense = self.means(only(&self.designs(&[])));
+        let only_dense = self.means(only(&self.schemes(&[])));
         let dense_planner = self.planner(&only_dense, self.law.law());
-        let dense = if *only_dense.zeros() == Zeros::Designs(Vec::new()) {
+        let dense = if *only_dense.zeros() == ZeroPlacement::Schemes(Vec::new()) {
             Err(NoDense::Unknown)
         } else {
             dense_planner.best(Goal::LeastLoss, &dense_limits).ok_or_else(|| {
@@ -386,7 +386,7 @@ impl PlanSetting<'_> {
             max: (best.compute() * SPAN).min(COSTS.max),
         };
         let frontier = planner.frontier(&limits, &best, question.frontier_points, costs);
-        let planned = |model: Model| planned(model, &designs);
+        let planned = |model: Model| planned(model, &schemes);
         let intervals = question
             .intervals
             .then(|| self.intervals(&means, &limits, &best, dense.as_ref().ok()))
@@ -412,7 +412,7 @@ impl PlanSetting<'_> {
         Ok(plan)
     }
 
-    fn means(&self, zeros: Zeros) -> Means {
+    fn means(&self, zeros: ZeroPlacement) -> Means {
         Means::new(self.cost.clone(), self.step.clone(), self.storage, zeros)
     }
 
@@ -438,36 +438,36 @@ impl PlanSetting<'_> {
 
     /// One design for each level of the law; `None` for a law that knows every sparsity. A level that is named after a
     /// pattern of the hardware has the costs of that pattern.
-    fn level_designs<'q>(&self, hardware: &[PlannedPattern<'q>]) -> Option<Vec<NamedDesign<'q>>> {
-        let none = self.means(Zeros::Designs(Vec::new()));
+    fn level_designs<'q>(&self, hardware: &[PlannedPattern<'q>]) -> Option<Vec<NamedScheme<'q>>> {
+        let none = self.means(ZeroPlacement::Schemes(Vec::new()));
         let law = self.law.levels()?;
         let named = |(place, density): (usize, Density)| {
             let name = law.levels[place].name.as_deref();
             let pattern = hardware.iter().find(|pattern| Some(pattern.name) == name);
-            let design = match pattern {
-                Some(pattern) => self.design(pattern),
-                None => Design { level: Some(place), ..none.unstructured(density) },
+            let scheme = match pattern {
+                Some(pattern) => self.scheme(pattern),
+                None => SparsityScheme { level: Some(place), ..none.unstructured(density) },
             };
-            NamedDesign { pattern: pattern.copied(), design }
+            NamedScheme { pattern: pattern.copied(), scheme }
         };
         Some(law.places_down_to(None).map(named).collect())
     }
 
     /// The designs of the dense model and of a model with each of the patterns, as far as the law knows them.
-    fn designs<'q>(&self, patterns: &[PlannedPattern<'q>]) -> Vec<NamedDesign<'q>> {
-        let none = self.means(Zeros::Designs(Vec::new()));
-        let dense = NamedDesign { pattern: None, design: none.unstructured(Density::DENSE) };
-        let named = |pattern: &PlannedPattern<'q>| NamedDesign {
+    fn schemes<'q>(&self, patterns: &[PlannedPattern<'q>]) -> Vec<NamedScheme<'q>> {
+        let none = self.means(ZeroPlacement::Schemes(Vec::new()));
+        let dense = NamedScheme { pattern: None, scheme: none.unstructured(Density::DENSE) };
+        let named = |pattern: &PlannedPattern<'q>| NamedScheme {
             pattern: Some(*pattern),
-            design: self.design(pattern),
+            scheme: self.scheme(pattern),
         };
         let all = std::iter::once(dense).chain(patterns.iter().map(named));
-        all.filter(|named| self.law.knows(&named.design)).collect()
+        all.filter(|named| self.law.knows(&named.scheme)).collect()
     }
 
     /// The design of a model with a pattern. The kernels of a pattern run from the end of pruning, or from the time
     /// that the schedule sets.
-    fn design(&self, pattern: &PlannedPattern<'_>) -> Design {
+    fn scheme(&self, pattern: &PlannedPattern<'_>) -> SparsityScheme {
         let nominal = pattern.worth.nominal;
         let (multiplier, inference_flops) = match pattern.step_cost {
             None => (self.cost.multiplier(nominal), self.step.inference_flops(nominal)),
@@ -476,7 +476,7 @@ impl PlanSetting<'_> {
                 2.0 * step_cost / nominal.get(),
             ),
         };
-        Design {
+        SparsityScheme {
             density: nominal,
             effective: pattern.worth.density(),
             multiplier,
@@ -493,11 +493,11 @@ impl PlanSetting<'_> {
         patterns: &[PlannedPattern<'q>],
         limits: &Limits,
     ) -> Result<Option<PlannedModel<'q>>, AnswerError> {
-        let designs = self.designs(patterns);
-        let means = self.means(only(&designs));
+        let schemes = self.schemes(patterns);
+        let means = self.means(only(&schemes));
         let planner = self.planner(&means, self.law.law());
         let model = planner.best(Goal::LeastLoss, limits);
-        model.map(|model| planned(model, &designs)).transpose()
+        model.map(|model| planned(model, &schemes)).transpose()
     }
 
     /// Intervals of the plan over the resampled laws.
@@ -512,7 +512,7 @@ impl PlanSetting<'_> {
         let loss = |model: &Model| {
             let (size, data) = model.size_and_data()?;
             let data = effective_data(self.repetition.as_ref(), data);
-            self.law.loss_interval(&model.design, size, data)
+            self.law.loss_interval(&model.scheme, size, data)
         };
         let limits =
             limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
@@ -529,31 +529,31 @@ impl PlanSetting<'_> {
         Some(PlanIntervals {
             loss: loss(best)?,
             dense_loss: dense.and_then(loss),
-            sparsity: interval(|model| model.design.density.sparsity().get()),
+            sparsity: interval(|model| model.scheme.density.sparsity().get()),
             nonzero_params: interval(|model| model.nonzero_params),
             data: interval(|model| model.data),
         })
     }
 }
 
-/// A design with its pattern; `None` for the dense one.
-struct NamedDesign<'q> {
+/// A scheme with its pattern; `None` for the dense one.
+struct NamedScheme<'q> {
     pattern: Option<PlannedPattern<'q>>,
-    design: Design,
+    scheme: SparsityScheme,
 }
 
-/// Only these designs, for [`Means`].
-fn only(designs: &[NamedDesign<'_>]) -> Zeros {
-    Zeros::Designs(designs.iter().map(|named| named.design).collect())
+/// Only these schemes, for [`Means`].
+fn only(schemes: &[NamedScheme<'_>]) -> ZeroPlacement {
+    ZeroPlacement::Schemes(schemes.iter().map(|named| named.scheme).collect())
 }
 
-/// Adds the pattern of its design to a model, after a check that the numbers of the model are finite.
-fn planned<'q>(model: Model, designs: &[NamedDesign<'q>]) -> Result<PlannedModel<'q>, AnswerError> {
+/// Adds the pattern of its scheme to a model, after a check that the numbers of the model are finite.
+fn planned<'q>(model: Model, schemes: &[NamedScheme<'q>]) -> Result<PlannedModel<'q>, AnswerError> {
     finite("the loss", model.loss)?;
     finite("the compute", model.compute())?;
     finite("total_params", model.total_params())?;
     finite("memory_bytes", model.memory_bytes())?;
-    let named = designs.iter().find(|named| named.design == model.design);
+    let named = schemes.iter().find(|named| named.scheme == model.scheme);
     Ok(PlannedModel { model, pattern: named.and_then(|named| named.pattern) })
 }
 
@@ -573,131 +573,16 @@ fn end_of_range(best: &Model, limits: &Limits) -> Option<Variable> {
 }
 
 /// The highest sparsity that the zeros and the bounds allow.
-fn highest_sparsity(zeros: &Zeros, limits: &Limits) -> f64 {
+fn highest_sparsity(zeros: &ZeroPlacement, limits: &Limits) -> f64 {
     let bound = Density::clamped(limits.get(Constraint::SparsityMax)).sparsity().get();
     match zeros {
-        Zeros::Anywhere => bound,
-        Zeros::Designs(designs) => {
-            let sparsities = designs.iter().map(|design| design.density.sparsity().get());
+        ZeroPlacement::Anywhere => bound,
+        ZeroPlacement::Schemes(schemes) => {
+            let sparsities = schemes.iter().map(|scheme| scheme.density.sparsity().get());
             sparsities.fold(0.0, f64::max).min(bound)
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::law::{
-        CoefficientValues, Coefficients, Ensemble, FlopMode, FlopsPerParam, Member, StorageFormat,
-        T5_C4,
-    };
-
-    fn law(members: usize) -> SampledLaw {
-        let truth = T5_C4.coefficients().values();
-        let member = |i: usize| {
-            let a_s = truth.a_s * (0.9 + 0.2 * i as f64 / members as f64);
-            let coefficients = Coefficients::new(CoefficientValues { a_s, ..truth }).unwrap();
-            Member { coefficients, noise: 0.0 }
-        };
-        let ensemble = Ensemble::new((0..members).map(member), 0.95, 0.025);
-        SampledLaw::new(*T5_C4.coefficients(), ensemble, |loss, _| loss)
-    }
-
-    fn setting(law: &SampledLaw) -> PlanSetting<'_> {
-        let (step, pruning) = (StepCost::from(FlopMode::Sparse), PruningSchedule::default());
-        PlanSetting {
-            law: law.into(),
-            support: T5_C4.support(),
-            cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning.clone(), step.clone()),
-            step,
-            pruning,
-            storage: Storage::new(StorageFormat::Dense, 16),
-            inference_tokens: 0.0,
-            repetition: None,
-        }
-    }
-
-    fn two_of_four() -> PlannedPattern<'static> {
-        let half = Density::new(0.5).unwrap();
-        let worth = PatternWorth { nominal: half, effective: None };
-        PlannedPattern { name: "2:4", worth, step_cost: Some(0.6), two_of_four: true }
-    }
-
-    fn question(limits: Limits) -> PlanQuestion<'static> {
-        PlanQuestion {
-            goal: Goal::LeastLoss,
-            limits,
-            patterns: None,
-            hardware_patterns: None,
-            frontier_points: 11,
-            intervals: true,
-        }
-    }
-
-    #[test]
-    fn no_plan_is_sparser_than_the_runs_unless_it_is_asked_for() {
-        let law = law(0);
-        let setting = setting(&law);
-        // Few parameters and much compute, so that many zeros would pay.
-        let limits = Limits::default()
-            .with(Constraint::Compute, 1e22)
-            .with(Constraint::NonzeroParamsMax, 1e7);
-        let plan = setting.plan(&question(limits)).unwrap();
-        assert_eq!(plan.max_sparsity, 0.875);
-        assert_eq!(plan.best.model.design.density.sparsity().get(), 0.875);
-        assert_eq!(plan.notes, [PlanNote::SparsityLimited]);
-        assert!(plan.intervals.is_none());
-        let sparser = limits.with(Constraint::SparsityMax, 0.01);
-        let plan = setting.plan(&question(sparser)).unwrap();
-        assert!(plan.best.model.design.density.sparsity().get() > 0.875);
-        assert_eq!(plan.notes, []);
-    }
-
-    #[test]
-    fn a_plan_is_made_again_by_each_resample() {
-        let law = law(40);
-        let limits = Limits::default().with(Constraint::Compute, 1e21);
-        let plan = setting(&law).plan(&question(limits)).unwrap();
-        let intervals = plan.intervals.unwrap();
-        let best = plan.best.model;
-        assert!(intervals.loss.contains(best.loss));
-        assert!(intervals.nonzero_params.contains(best.nonzero_params));
-        assert!(intervals.nonzero_params.low < intervals.nonzero_params.high);
-        assert!(intervals.dense_loss.unwrap().contains(plan.dense.unwrap().model.loss));
-        assert!(plan.frontier.len() > 5 && plan.frontier.contains(&best));
-    }
-
-    #[test]
-    fn patterns_are_the_only_zeros_where_they_are_named() {
-        let law = law(0);
-        let limits = Limits::default()
-            .with(Constraint::Compute, 1e21)
-            .with(Constraint::NonzeroParamsMax, 1e8);
-        let named = [two_of_four()];
-        let by_pattern = PlanQuestion { patterns: Some(&named), ..question(limits) };
-        let plan = setting(&law).plan(&by_pattern).unwrap();
-        assert_eq!(plan.best.pattern.unwrap().name, "2:4");
-        assert_eq!(plan.max_sparsity, 0.5);
-        assert!(plan.pattern.is_none() && plan.dense.unwrap().pattern.is_none());
-        let beside = PlanQuestion { hardware_patterns: Some(&named), ..question(limits) };
-        let beside = setting(&law).plan(&beside).unwrap();
-        assert!(beside.best.pattern.is_none());
-        assert_eq!(beside.pattern.unwrap().model, plan.best.model);
-    }
-
-    #[test]
-    fn what_is_in_the_way_is_said() {
-        let law = law(0);
-        let limits = Limits::default()
-            .with(Constraint::Compute, 1e15)
-            .with(Constraint::NonzeroParamsMin, 1e9)
-            .with(Constraint::DataMin, 1e9);
-        let error = setting(&law).plan(&question(limits)).unwrap_err();
-        let PlanError::Infeasible(Infeasible { limits, obstacles }) = error else {
-            panic!("{error}")
-        };
-        assert!(limits.has(Constraint::SparsityMax), "the bound of the runs is among them");
-        assert_eq!(obstacles.len(), 3, "{obstacles:?}");
-        assert!(obstacles.iter().all(|obstacle| obstacle.needed.is_some()));
-    }
-}
+mod tests;

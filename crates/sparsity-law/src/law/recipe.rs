@@ -5,15 +5,15 @@
 //! resampled law. A law of experts has two terms in the size and no closed form: its best size is searched in the same
 //! way as for a plan.
 
-use super::any_law::{AnyLaw, AtDesign};
+use super::any_law::{AnyLaw, AtScheme};
 use super::coefficients::{CoefficientValues, Coefficients};
 use super::cost::TrainingCost;
-use super::design::{Design, Goal, Model, Task};
 use super::ensemble::{Ensemble, Interval};
 use super::form_law::FormLaw;
 use super::limits::{Constraint, Limits};
 use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, NonzeroParams};
 use super::recommendation::AnswerError;
+use super::scheme::{Goal, Model, SparsityScheme, Task};
 use super::support::Range;
 use crate::pace::step;
 
@@ -30,9 +30,9 @@ pub struct RecipeSparsity {
 
 impl RecipeSparsity {
     /// The same as a design of a plan, for a model that is neither stored nor served.
-    fn design(&self) -> Design {
+    fn scheme(&self) -> SparsityScheme {
         let Self { effective, multiplier, level } = *self;
-        Design {
+        SparsityScheme {
             density: effective,
             effective,
             multiplier,
@@ -148,7 +148,7 @@ impl BudgetCurve {
 #[derive(Debug, Clone)]
 pub struct SearchedCurve {
     law: FormLaw,
-    design: Design,
+    scheme: SparsityScheme,
     flops_per_param: FlopsPerParam,
 }
 
@@ -161,7 +161,7 @@ impl SearchedCurve {
             goal,
             repetition: None,
         };
-        self.design.best(&task, &Limits::default().with(constraint, value))
+        self.scheme.best(&task, &Limits::default().with(constraint, value))
     }
 }
 
@@ -182,11 +182,11 @@ impl RecipeCurve {
         flops_per_param: FlopsPerParam,
         recipe: RecipeSparsity,
     ) -> Option<Self> {
-        let design = recipe.design();
-        let AtDesign { law: values, size_term, beside } = law.at(design.effective, design.level)?;
+        let scheme = recipe.scheme();
+        let AtScheme { law: values, size_term, beside } = law.at(scheme.effective, scheme.level)?;
         Some(match (law, beside) {
             (AnyLaw::Own(law), Some(_)) => {
-                Self::Searched(SearchedCurve { law: law.clone(), design, flops_per_param })
+                Self::Searched(SearchedCurve { law: law.clone(), scheme, flops_per_param })
             }
             _ => Self::Power(BudgetCurve::of_capacity(
                 values,
@@ -416,7 +416,7 @@ mod tests {
     use crate::law::Constraint;
     use crate::law::{
         CoefficientValues, FlopMode, Goal, Limits, Means, Member, Planner, PruningSchedule,
-        Sparsity, Storage, StorageFormat, T5_C4, VIT_JFT, Zeros,
+        Sparsity, Storage, StorageFormat, T5_C4, VIT_JFT, ZeroPlacement,
     };
     use proptest::prelude::*;
 
@@ -438,7 +438,7 @@ mod tests {
             let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode);
             let density = Sparsity::new(sparsity).unwrap().density();
             let storage = Storage::new(StorageFormat::Dense, 16);
-            let means = Means::new(cost.clone(), mode.into(), storage, Zeros::Anywhere);
+            let means = Means::new(cost.clone(), mode.into(), storage, ZeroPlacement::Anywhere);
             let planner = Planner { law: law.into(), means: &means, inference_tokens: 0.0, repetition: None };
             let limits = Limits::default()
                 .with(Constraint::Compute, ln_c.exp())
@@ -462,13 +462,13 @@ mod tests {
             let least = Density::new(0.05).unwrap();
             let best = best_recipe_density(law, &cost, least);
             let storage = Storage::new(StorageFormat::Dense, 16);
-            let means = Means::new(cost.clone(), FlopMode::Sparse.into(), storage, Zeros::Anywhere);
+            let means = Means::new(cost.clone(), FlopMode::Sparse.into(), storage, ZeroPlacement::Anywhere);
             let planner = Planner { law: law.into(), means: &means, inference_tokens: 0.0, repetition: None };
             let limits = Limits::default()
                 .with(Constraint::Compute, ln_c.exp())
                 .with(Constraint::SparsityMax, least.get());
             let plan = planner.best(Goal::LeastLoss, &limits).unwrap();
-            prop_assert!((best.sparsity().get() - plan.design.density.sparsity().get()).abs() < 2e-3);
+            prop_assert!((best.sparsity().get() - plan.scheme.density.sparsity().get()).abs() < 2e-3);
         }
     }
 

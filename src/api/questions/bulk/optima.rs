@@ -1,47 +1,47 @@
 //! The best sparsities for many budgets.
 
+mod own;
+mod request;
+mod view;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
     Ceiling, Compute, Data, Density, Extrapolation, NonzeroParams, Optimum, Question, Ranges,
-    Recommendation, RecommendationIntervals, Repetition, SampledForm, TrainingCost, Variable,
+    Recommendation, RecommendationIntervals, Repetition, TrainingCost,
 };
 use sparsity_law::pace::step;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+use own::own_optima;
+use request::{CreateOptimalSparsities, OptimalSparsityPoint, Sized};
+use view::{OptimalSparsities, OptimalSparsityResult};
 
 use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::any_law;
 use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
 };
-use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
+use crate::api::questions::budget::{Budget, BudgetView, Spending};
 use crate::api::questions::bulk::points::{
     Axis, Modes, Named, Points, Table, assumed_repetition, check_points, check_work, cost_axis,
     count_points, request_unique_data, searched,
 };
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
-use crate::api::questions::optimal_sparsity::DenseView;
-use crate::api::questions::own_optima::OwnOptimum;
 use crate::api::questions::patterns::PatternView;
-use crate::api::resources::profiles::StorageView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::columns::{BEYOND, Columns};
+use crate::api::wire::columns::{BEYOND, ResultColumns};
 use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::rows::{self, Rows};
+use crate::api::wire::rows;
 use crate::api::wire::schemas::BinaryFile;
-use crate::api::wire::values::{ValuesBody, bounded};
-use crate::api::wire::views::{
-    ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
-};
+use crate::api::wire::views::{IntervalView, TrustView, WarningView};
 use crate::domain::checks::Checks;
 use crate::domain::currency::Currency;
 use crate::domain::trust::TrustCode;
@@ -49,180 +49,6 @@ use crate::domain::trust::TrustCode;
 /// Routes of this question.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_optimal_sparsities))
-}
-
-/// A size, a budget, and bounds on the sparsity.
-type Sized = (NonzeroParams, Compute, Bounds);
-
-/// The training budgets to find the best sparsities for: a list of points, or a grid of sizes and budgets.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"flop_mode": "sparse", "intervals": false,
-    "nonzero_params": {"from": 1e7, "to": 1e9, "steps": 3}, "compute": [1e19, 1e20]}))]
-pub struct CreateOptimalSparsities {
-    /// The points, at most 100,000.
-    #[schema(min_items = 1, max_items = 100_000)]
-    #[serde(default, deserialize_with = "bounded")]
-    points: Option<Vec<OptimalSparsityPoint>>,
-    /// Sizes of a grid, in place of `points`. The results list all budgets of the first size first.
-    nonzero_params: Option<ValuesBody>,
-    /// Budgets of a grid, in FLOPs.
-    compute: Option<ValuesBody>,
-    /// Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
-    device_hours: Option<ValuesBody>,
-    /// Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
-    days: Option<ValuesBody>,
-    /// Budgets of a grid in place of `compute`: the price of the hours, in the currency of the hardware profile.
-    cost: Option<ValuesBody>,
-    /// What a training step costs, for points without their own `flop_mode`: `dense`, `sparse`, or the name of a
-    /// hardware profile.
-    #[schema(example = "sparse")]
-    flop_mode: Option<String>,
-    /// How much unique data there is for each point, in the family's data unit: training data beyond this amount is
-    /// seen again, and teaches less.
-    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
-    unique_data: Option<f64>,
-    /// The most parameters, zeros included, for points without their own bound; between 1 and 1e22.
-    #[schema(minimum = 1, maximum = 1e22)]
-    max_total_params: Option<f64>,
-    /// The most bytes that the weights may take, for points without their own bound; between 1 and 1e30.
-    #[schema(minimum = 1, maximum = 1e30)]
-    memory_bytes: Option<f64>,
-    /// The highest sparsity, for points without their own bound; at least 0 and below 1.
-    #[schema(minimum = 0, exclusive_maximum = 1)]
-    max_sparsity: Option<f64>,
-    /// How the weights that `memory_bytes` limits are stored; by default as in the hardware profile, or else `dense`.
-    /// The formats are described at plans.
-    storage: Option<StorageView>,
-    /// Bits per value of the weights that `memory_bytes` limits: 4, 8, 16 or 32; 16 by default.
-    #[schema(minimum = 4, maximum = 32)]
-    bits_per_param: Option<u32>,
-    /// Version of the law to ask; the active one by default.
-    law_version: Option<i32>,
-    /// Whether to answer with intervals. The number of points times the number of resampled laws is limited: with 1,000
-    /// resamples, to 100,000 points. In the mode of a hardware profile, with `unique_data`, and for a law without a
-    /// gain of its own, the optimum is searched for each resampled law, and the limit is 1,000 points.
-    #[serde(default = "crate::api::wire::extract::yes")]
-    #[schema(default = true)]
-    intervals: bool,
-}
-
-/// One training budget.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OptimalSparsityPoint {
-    /// Non-zero parameters at the end of training, between 1 and 1e18.
-    #[schema(example = 1e7, minimum = 1, maximum = 1e18)]
-    nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40. Give exactly one of this, `device_hours`, `days` and `cost`.
-    #[schema(example = 1e17, minimum = 1, maximum = 1e40)]
-    compute: Option<f64>,
-    /// In place of `compute`: hours of one device of the hardware profile.
-    #[schema(exclusive_minimum = 0, maximum = 1e15)]
-    device_hours: Option<f64>,
-    /// In place of `compute`: days of all devices of the hardware profile together.
-    #[schema(exclusive_minimum = 0, maximum = 1e15)]
-    days: Option<f64>,
-    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
-    #[schema(exclusive_minimum = 0, maximum = 1e15)]
-    cost: Option<f64>,
-    /// What a training step costs at this point; by default as given for all points.
-    flop_mode: Option<String>,
-    /// The most parameters, zeros included; between 1 and 1e22.
-    #[schema(minimum = 1, maximum = 1e22)]
-    max_total_params: Option<f64>,
-    /// The most bytes that the weights may take, between 1 and 1e30.
-    #[schema(minimum = 1, maximum = 1e30)]
-    memory_bytes: Option<f64>,
-    /// The highest sparsity, at least 0 and below 1.
-    #[schema(minimum = 0, exclusive_maximum = 1)]
-    max_sparsity: Option<f64>,
-}
-
-impl OptimalSparsityPoint {
-    const fn budget(&self) -> GivenBudget {
-        GivenBudget([self.compute, self.device_hours, self.days, self.cost])
-    }
-
-    const fn bounds(&self) -> GivenBounds {
-        GivenBounds {
-            max_total_params: self.max_total_params,
-            memory_bytes: self.memory_bytes,
-            max_sparsity: self.max_sparsity,
-        }
-    }
-}
-
-/// The best sparsities for many budgets, in the order of the points.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OptimalSparsities<'a> {
-    /// The law that the results were computed from.
-    law: Arc<LawRef>,
-    /// One result for each point.
-    #[schema(value_type = Vec<OptimalSparsityResult>)]
-    results: Rows<'a, OptimalSparsityResult>,
-    /// What to know before trusting any of the results.
-    warnings: Vec<Arc<WarningView>>,
-}
-
-/// The best sparsity for one budget.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OptimalSparsityResult {
-    /// Non-zero parameters as asked.
-    nonzero_params: f64,
-    /// Training cost in FLOPs: as asked, or what the hours, days or money pay for.
-    compute: f64,
-    /// The training cost in every currency that is known.
-    budget: BudgetView,
-    /// The best sparsity; exactly 0 where zeros do not lower the loss. The best of the measured sparsities where
-    /// `best_measured_level` is true.
-    sparsity: f64,
-    /// Whether the law only tells which of the measured sparsities is best.
-    best_measured_level: bool,
-    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    level: Option<String>,
-    /// The bounds that rule out a better sparsity; empty where none does.
-    #[schema(example = json!([]))]
-    binding: Vec<&'static str>,
-    /// Interval of the best sparsity; null where the law has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<IntervalView>)]
-    interval: MaybeInterval,
-    /// Predicted loss at the best sparsity.
-    loss: f64,
-    /// Interval of that loss; null where the law has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<IntervalView>)]
-    loss_interval: MaybeInterval,
-    /// Data that the compute pays for at the best sparsity.
-    data: f64,
-    /// Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
-    /// otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    active_params: Option<f64>,
-    /// Parameters at the best sparsity, zeros included.
-    total_params: f64,
-    /// The dense model with as many non-zero parameters and the same compute; null for a law of the form `levels`
-    /// without a dense level.
-    dense: Option<DenseView>,
-    /// Size of the dense model with equal loss on the same data, relative to `nonzero_params`; null where nothing is
-    /// known about dense models, and for a law of the form `experts` where no dense model of any size is as good.
-    gain: Option<f64>,
-    /// The compute relative to the compute for which a dense model of this size is optimal; null where nothing is known
-    /// about dense models.
-    chinchilla_ratio: Option<f64>,
-    /// The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
-    /// listed.
-    pattern: Option<PatternView>,
-    /// The quantities that lie outside the runs behind the law.
-    extrapolation: Vec<ExtrapolationView>,
-    /// Whether the best sparsity lies between two sparsities of the runs, with none near it.
-    interpolated: bool,
-    /// How far the result can be trusted.
-    trust: TrustView,
 }
 
 /// The questions of a request, and the law's answer to each.
@@ -491,7 +317,7 @@ impl<'a> Optima<'a> {
 
     fn arrow(&self) -> Result<Response, ApiError> {
         let (questions, found) = (self.questions, &self.found);
-        let mut columns = Columns::default();
+        let mut columns = ResultColumns::default();
         columns.numbers("nonzero_params", questions, |(size, ..)| size.get());
         columns.numbers("compute", questions, |(_, compute, _)| compute.get());
         let paid = |at: usize| BudgetView::new(questions[at].1.get(), &self.mode(at).0).paid();
@@ -519,130 +345,6 @@ impl<'a> Optima<'a> {
         columns.trust(found.len(), |at| self.trust(at));
         columns.stream(&self.asked.reference, &self.warnings())
     }
-}
-
-/// The JSON answer of laws of other forms, in the shape of [`OptimalSparsities`].
-#[derive(Serialize)]
-struct OwnOptima {
-    law: Arc<LawRef>,
-    results: Vec<OptimalSparsityResult>,
-    warnings: Vec<Arc<WarningView>>,
-}
-
-/// Answers every point by a law of the form `levels` or `experts`.
-///
-/// # Errors
-/// The error of the first point without an answer.
-fn own_optima(
-    asked: &AskedLaw,
-    own: &SampledForm,
-    (points, questions): (&Points<OptimalSparsityPoint>, &[Sized]),
-    modes: &Modes,
-    (default, intervals, unique): (Option<&str>, bool, Option<Data>),
-    table: Table,
-) -> Result<Response, ApiError> {
-    let repetition = asked.repetition(unique);
-    let row = |(at, (size, compute, bounds)): (usize, &Sized)| {
-        step();
-        let (mode, cost, ranges) = modes.of(points.as_slice()[at].flop_mode.as_deref().or(default));
-        let (question, asked_for) = ((*size, *compute, bounds), (*size, *compute));
-        let in_mode = (mode, cost, ranges);
-        OwnOptimum::find(asked, own, question, in_mode, repetition.as_ref(), intervals)
-            .map(|answer| own_row(asked, asked_for, mode, answer, intervals))
-            .map_err(|error| points.error_at(at, error))
-    };
-    let results = questions.iter().enumerate().map(row).collect::<Result<Vec<_>, _>>()?;
-    let mut warnings = asked.warnings(intervals);
-    let code = TrustCode::FormsDisagree.as_str();
-    if results.iter().any(|row| row.trust.because.contains(&code)) {
-        let detail = "at some points, of which trust says so, other forms of the law predict held-out runs no worse \
-                      and have their best sparsity outside the interval";
-        warnings.insert(0, Arc::new(WarningView::new(code, detail)));
-    }
-    let most = results.iter().map(|row| row.data).fold(0.0, f64::max);
-    if let Some(warning) = assumed_repetition(asked, repetition.as_ref(), most) {
-        warnings.insert(0, warning);
-    }
-    match table {
-        Table::Json => {
-            rows::whole_json(&OwnOptima { law: asked.reference.clone(), results, warnings })
-        }
-        Table::Arrow => own_arrow(&results, intervals, &asked.reference, &warnings),
-    }
-}
-
-fn own_row(
-    asked: &AskedLaw,
-    (nonzero_params, compute): (NonzeroParams, Compute),
-    mode: &Mode,
-    answer: OwnOptimum,
-    intervals: bool,
-) -> OptimalSparsityResult {
-    let found = answer.found;
-    OptimalSparsityResult {
-        nonzero_params: nonzero_params.get(),
-        compute: compute.get(),
-        budget: BudgetView::new(compute.get(), mode),
-        sparsity: found.best.sparsity().get(),
-        best_measured_level: answer.of_levels,
-        level: asked.level_name(found.level),
-        binding: answer.binding,
-        interval: intervals.then_some(answer.interval),
-        loss: found.best.loss,
-        loss_interval: intervals.then_some(answer.loss_interval),
-        data: found.best.data.get(),
-        active_params: asked.active_params(nonzero_params.get()),
-        total_params: found.total_params,
-        dense: found.dense.map(DenseView::from),
-        gain: found.gain,
-        chinchilla_ratio: found.chinchilla_ratio,
-        pattern: None,
-        extrapolation: answer.outside.into_iter().map(Into::into).collect(),
-        interpolated: answer.interpolated,
-        trust: answer.trust,
-    }
-}
-
-/// The same columns as [`Optima::arrow`]; unknown values are null.
-fn own_arrow(
-    rows: &[OptimalSparsityResult],
-    intervals: bool,
-    law: &LawRef,
-    warnings: &[Arc<WarningView>],
-) -> Result<Response, ApiError> {
-    let mut columns = Columns::default();
-    columns.numbers("nonzero_params", rows, |row| row.nonzero_params);
-    columns.numbers("compute", rows, |row| row.compute);
-    columns.maybe(["device_hours", "days", "cost"], rows.len(), |at| rows[at].budget.paid());
-    columns.numbers("sparsity", rows, |row| row.sparsity);
-    let wanted = intervals.then_some(rows);
-    columns.interval(["sparsity_low", "sparsity_high"], wanted, |row| row.interval.flatten());
-    columns.numbers("loss", rows, |row| row.loss);
-    columns.interval(["loss_low", "loss_high"], wanted, |row| row.loss_interval.flatten());
-    columns.numbers("data", rows, |row| row.data);
-    columns.numbers("total_params", rows, |row| row.total_params);
-    columns.maybe(["dense_loss", "dense_data", "gain", "chinchilla_ratio"], rows.len(), |at| {
-        let dense = rows[at].dense.as_ref();
-        let (loss, data) = dense.map(|dense| (dense.loss, dense.data)).unzip();
-        [loss, data, rows[at].gain, rows[at].chinchilla_ratio]
-    });
-    let beyond = |at: usize, variable: Variable| {
-        let mut outside = rows[at].extrapolation.iter();
-        outside.find(|each| each.variable == variable.as_str()).map(|each| each.factor)
-    };
-    columns.caveats(
-        rows.len(),
-        |at| BEYOND.map(|(_, variable)| beyond(at, variable)),
-        |at| rows[at].interpolated,
-    );
-    let binding: Vec<_> = rows.iter().map(|row| row.binding.clone()).collect();
-    columns.lists("binding", &binding);
-    // The column only exists for laws whose levels have names.
-    if rows.iter().any(|row| row.level.is_some()) {
-        columns.texts("level", rows.len(), |at| rows[at].level.as_deref());
-    }
-    columns.trust(rows.len(), |at| rows[at].trust.clone());
-    columns.stream(law, warnings)
 }
 
 /// Finds the best sparsities for up to 100,000 training budgets, in order.

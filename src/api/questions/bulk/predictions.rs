@@ -24,7 +24,7 @@ use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::predictions::predicted_loss;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::columns::{BEYOND, Columns};
+use crate::api::wire::columns::{BEYOND, ResultColumns};
 use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::rows::{self};
@@ -349,7 +349,7 @@ async fn create_predictions(
 impl Predictions {
     fn arrow(&self) -> Result<Response, ApiError> {
         let rows = &self.results;
-        let mut columns = Columns::default();
+        let mut columns = ResultColumns::default();
         columns.numbers("nonzero_params", rows, |row| row.nonzero_params);
         columns.numbers("sparsity", rows, |row| row.sparsity);
         columns.numbers("data", rows, |row| row.data);

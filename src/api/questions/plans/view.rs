@@ -57,8 +57,8 @@ pub struct PlanView {
     pub(super) frontier: Vec<FrontierPointView>,
     /// Intervals; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<PlanIntervals>)]
-    pub(super) intervals: Option<Option<PlanIntervals>>,
+    #[schema(value_type = Option<PlanIntervalsView>)]
+    pub(super) intervals: Option<Option<PlanIntervalsView>>,
     /// What was assumed where the request left something open.
     pub(super) assumed: AssumedView,
     /// The quantities of the best model that lie outside the runs behind the law.
@@ -129,7 +129,8 @@ pub struct FrontierPointView {
 
 /// How much the plan could have differed with other runs of the same kind, according to the resampled laws.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PlanIntervals {
+#[schema(as = PlanIntervals)]
+pub struct PlanIntervalsView {
     /// Interval of the loss of the planned model.
     loss: IntervalView,
     /// Interval of the loss of the planned dense model; null where there is none.
@@ -166,8 +167,8 @@ impl PlannedModelView {
         Self {
             nonzero_params: model.nonzero_params,
             active_params: asked.active_params(model.nonzero_params),
-            sparsity: model.design.density.sparsity().get(),
-            level: asked.level_name(model.design.level),
+            sparsity: model.scheme.density.sparsity().get(),
+            level: asked.level_name(model.scheme.level),
             data: model.data,
             loss: model.loss,
             compute: model.compute(),
@@ -188,7 +189,7 @@ impl From<Model> for FrontierPointView {
             compute: model.compute(),
             loss: model.loss,
             nonzero_params: model.nonzero_params,
-            sparsity: model.design.density.sparsity().get(),
+            sparsity: model.scheme.density.sparsity().get(),
             data: model.data,
         }
     }
@@ -203,7 +204,7 @@ impl From<Goal> for GoalView {
     }
 }
 
-impl From<law::PlanIntervals> for PlanIntervals {
+impl From<law::PlanIntervals> for PlanIntervalsView {
     fn from(intervals: law::PlanIntervals) -> Self {
         Self {
             loss: intervals.loss.into(),

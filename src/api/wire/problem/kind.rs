@@ -1,158 +1,84 @@
 //! The kinds of problems, each with the title and status that go with it.
 
 use axum::http::StatusCode;
+use sparsity_law::named;
 
 use crate::domain::refit::RefitFailureKind;
 
-/// Every kind of problem; `docs/problems.md` describes each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// The body cannot be parsed at all.
-    Malformed,
-    /// Fields or parameters are missing, unknown or out of range.
-    Invalid,
-    /// The caller did not identify itself.
-    Unauthenticated,
-    /// The caller is not allowed to do this.
-    Forbidden,
-    /// A page of another site called a service that requires no key.
-    CrossSite,
-    /// A service that requires no key was called under a host name that is not its own.
-    Misdirected,
-    /// What the path names does not exist.
-    NotFound,
-    /// The path exists, but not with this method.
-    MethodNotAllowed,
-    /// The answer has no representation that the caller accepts.
-    NotAcceptable,
-    /// The request took too long to arrive.
-    RequestTimeout,
-    /// A family of this name exists already.
-    FamilyExists,
-    /// A hardware profile of this name exists already.
-    ProfileExists,
-    /// The data unit of a family with runs or laws cannot be changed.
-    DataUnitInUse,
-    /// A forecast of this name exists already, with another question.
-    ForecastExists,
-    /// The run that a forecast is for arrived before the forecast.
-    RunExists,
-    /// The family has no law yet.
-    NoLaw,
-    /// The body is larger than the limit.
-    TooLarge,
-    /// The body has a content type that is not supported.
-    UnsupportedMediaType,
-    /// The answer is a number that does not fit into an `f64`.
-    NotRepresentable,
-    /// A refit found no runs.
-    NoRuns,
-    /// The runs of a refit do not determine a law.
-    NotIdentifiable,
-    /// The law says nothing about the subject of the question.
-    Undetermined,
-    /// The runs behind the law do not determine the answer.
-    NotIdentified,
-    /// No run is known that would narrow an answer.
-    NoSuggestion,
-    /// No plan satisfies every bound.
-    Infeasible,
-    /// A law came out different when it was fitted again.
-    NotReproduced,
-    /// Another what-if refit of the family is queued already.
-    WhatIfQueued,
-    /// There are already as many valid keys as allowed.
-    TooManyKeys,
-    /// A quota is used up.
-    TooManyRequests,
-    /// The workers of a refit or upload died.
-    WorkerLost,
-    /// A defect of the service.
-    Internal,
-    /// The database cannot be reached at present.
-    Unavailable,
-    /// The database's disk is full.
-    StorageFull,
+named! {
+    /// Every kind of problem, by the last segment of its type; `docs/problems.md` describes each.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ProblemKind {
+        /// The body cannot be parsed at all.
+        Malformed = "malformed",
+        /// Fields or parameters are missing, unknown or out of range.
+        Invalid = "invalid",
+        /// The caller did not identify itself.
+        Unauthenticated = "unauthenticated",
+        /// The caller is not allowed to do this.
+        Forbidden = "forbidden",
+        /// A page of another site called a service that requires no key.
+        CrossSite = "cross-site",
+        /// A service that requires no key was called under a host name that is not its own.
+        Misdirected = "misdirected",
+        /// What the path names does not exist.
+        NotFound = "not-found",
+        /// The path exists, but not with this method.
+        MethodNotAllowed = "method-not-allowed",
+        /// The answer has no representation that the caller accepts.
+        NotAcceptable = "not-acceptable",
+        /// The request took too long to arrive.
+        RequestTimeout = "request-timeout",
+        /// A family of this name exists already.
+        FamilyExists = "family-exists",
+        /// A hardware profile of this name exists already.
+        ProfileExists = "profile-exists",
+        /// The data unit of a family with runs or laws cannot be changed.
+        DataUnitInUse = "data-unit-in-use",
+        /// A forecast of this name exists already, with another question.
+        ForecastExists = "forecast-exists",
+        /// The run that a forecast is for arrived before the forecast.
+        RunExists = "run-exists",
+        /// The family has no law yet.
+        NoLaw = "no-law",
+        /// The body is larger than the limit.
+        TooLarge = "too-large",
+        /// The body has a content type that is not supported.
+        UnsupportedMediaType = "unsupported-media-type",
+        /// The answer is a number that does not fit into an `f64`.
+        NotRepresentable = "not-representable",
+        /// A refit found no runs.
+        NoRuns = "no-runs",
+        /// The runs of a refit do not determine a law.
+        NotIdentifiable = "not-identifiable",
+        /// The law says nothing about the subject of the question.
+        Undetermined = "undetermined",
+        /// The runs behind the law do not determine the answer.
+        NotIdentified = "not-identified",
+        /// No run is known that would narrow an answer.
+        NoSuggestion = "no-suggestion",
+        /// No plan satisfies every bound.
+        Infeasible = "infeasible",
+        /// A law came out different when it was fitted again.
+        NotReproduced = "not-reproduced",
+        /// Another what-if refit of the family is queued already.
+        WhatIfQueued = "what-if-queued",
+        /// There are already as many valid keys as allowed.
+        TooManyKeys = "too-many-keys",
+        /// A quota is used up.
+        TooManyRequests = "too-many-requests",
+        /// The workers of a refit or upload died.
+        WorkerLost = "worker-lost",
+        /// A defect of the service.
+        Internal = "internal",
+        /// The database cannot be reached at present.
+        Unavailable = "unavailable",
+        /// The database's disk is full.
+        StorageFull = "storage-full",
+    }
 }
 
 impl ProblemKind {
-    /// All kinds.
-    pub const ALL: [Self; 33] = [
-        Self::Malformed,
-        Self::Invalid,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::CrossSite,
-        Self::Misdirected,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::NotAcceptable,
-        Self::RequestTimeout,
-        Self::FamilyExists,
-        Self::ProfileExists,
-        Self::DataUnitInUse,
-        Self::ForecastExists,
-        Self::RunExists,
-        Self::NoLaw,
-        Self::TooLarge,
-        Self::UnsupportedMediaType,
-        Self::NotRepresentable,
-        Self::NoRuns,
-        Self::NotIdentifiable,
-        Self::Undetermined,
-        Self::NotIdentified,
-        Self::NoSuggestion,
-        Self::Infeasible,
-        Self::NotReproduced,
-        Self::WhatIfQueued,
-        Self::TooManyKeys,
-        Self::TooManyRequests,
-        Self::WorkerLost,
-        Self::Internal,
-        Self::Unavailable,
-        Self::StorageFull,
-    ];
-
-    /// Last segment of the problem type's URI.
-    #[must_use]
-    pub const fn slug(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Invalid => "invalid",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::CrossSite => "cross-site",
-            Self::Misdirected => "misdirected",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::NotAcceptable => "not-acceptable",
-            Self::RequestTimeout => "request-timeout",
-            Self::FamilyExists => "family-exists",
-            Self::ProfileExists => "profile-exists",
-            Self::DataUnitInUse => "data-unit-in-use",
-            Self::ForecastExists => "forecast-exists",
-            Self::RunExists => "run-exists",
-            Self::NoLaw => "no-law",
-            Self::TooLarge => "too-large",
-            Self::UnsupportedMediaType => "unsupported-media-type",
-            Self::NotRepresentable => "not-representable",
-            Self::NoRuns => "no-runs",
-            Self::NotIdentifiable => "not-identifiable",
-            Self::Undetermined => "undetermined",
-            Self::NotIdentified => "not-identified",
-            Self::NoSuggestion => "no-suggestion",
-            Self::Infeasible => "infeasible",
-            Self::NotReproduced => "not-reproduced",
-            Self::WhatIfQueued => "what-if-queued",
-            Self::TooManyKeys => "too-many-keys",
-            Self::TooManyRequests => "too-many-requests",
-            Self::WorkerLost => "worker-lost",
-            Self::Internal => "internal",
-            Self::Unavailable => "unavailable",
-            Self::StorageFull => "storage-full",
-        }
-    }
-
     /// The title, which is the same for all problems of this kind.
     #[must_use]
     pub const fn title(self) -> &'static str {

@@ -41,13 +41,13 @@ impl World {
         let step = step(mode);
         let pruning = PruningSchedule::default();
         let cost = TrainingCost::new(FlopsPerParam::TRAINING, pruning, step.clone());
-        let means = Means::new(cost.clone(), step.clone(), storage, Zeros::Anywhere);
+        let means = Means::new(cost.clone(), step.clone(), storage, ZeroPlacement::Anywhere);
         Self { law: *law, cost, step, means, tokens: 0.0 }
     }
 
-    fn only(&self, designs: &[Design]) -> Means {
+    fn only(&self, schemes: &[SparsityScheme]) -> Means {
         let storage = Storage::new(StorageFormat::TwoOfFour, 16);
-        let zeros = Zeros::Designs(designs.to_vec());
+        let zeros = ZeroPlacement::Schemes(schemes.to_vec());
         Means::new(self.cost.clone(), self.step.clone(), storage, zeros)
     }
 
@@ -131,12 +131,12 @@ fn brute_force(world: &World, limits: &Limits) -> Option<f64> {
     for i in 0..=120 {
         let x = (ends.0.ln() + (ends.1 / ends.0).ln() * f64::from(i) / 120.0).exp();
         let x = x.clamp(ends.1, ends.0);
-        let design = world.means.unstructured(Density::new(x).unwrap());
+        let scheme = world.means.unstructured(Density::new(x).unwrap());
         for j in 0..=600 {
             let n = (f64::from(j) * 0.069).exp();
             let compute = limits.get(Constraint::Compute);
-            let paid = compute / n - world.tokens * design.inference_flops;
-            let d = paid / (6.0 * design.multiplier);
+            let paid = compute / n - world.tokens * scheme.inference_flops;
+            let d = paid / (6.0 * scheme.multiplier);
             let d = d.min(limits.get(Constraint::DataMax));
             if d < limits.get(Constraint::DataMin) {
                 continue;
@@ -146,7 +146,7 @@ fn brute_force(world: &World, limits: &Limits) -> Option<f64> {
                 && n <= limits.get(Constraint::NonzeroParamsMax)
                 && total >= limits.get(Constraint::TotalParamsMin)
                 && total <= limits.get(Constraint::TotalParamsMax)
-                && total * design.bits / 8.0 <= limits.get(Constraint::MemoryBytes);
+                && total * scheme.bits / 8.0 <= limits.get(Constraint::MemoryBytes);
             if inside {
                 let (loss, _) = world.at(x, n, d);
                 best = Some(best.map_or(loss, |best: f64| best.min(loss)));
@@ -170,7 +170,7 @@ fn no_model_that_keeps_the_bounds_is_better() {
             found_some.set(found_some.get() + 1);
             prop_assert!(keeps(&model, &bounds), "{model:?}");
             let (loss, cost) =
-                world.at(model.design.density.get(), model.nonzero_params, model.data);
+                world.at(model.scheme.density.get(), model.nonzero_params, model.data);
             prop_assert!((model.loss / loss - 1.0).abs() < 1e-12);
             prop_assert!((model.compute() / cost - 1.0).abs() < 1e-12);
             if let Some(brute) = brute {
@@ -286,7 +286,7 @@ proptest! {
         let plan = world.planner().best(Goal::LeastLoss, &bounds).unwrap();
         prop_assert_eq!(plan.nonzero_params, n.get());
         prop_assert!((plan.loss / expected.loss - 1.0).abs() < 1e-13);
-        let (got, expected) = (plan.design.density.sparsity(), expected.sparsity());
+        let (got, expected) = (plan.scheme.density.sparsity(), expected.sparsity());
         // A minimum is flat, so its position is known only to the square root of the rounding.
         prop_assert!((got.get() - expected.get()).abs() < 1e-6, "{got} {expected}");
         prop_assert_eq!(got.get() == 0.0, expected.get() == 0.0);
@@ -306,7 +306,7 @@ proptest! {
         let n = NonzeroParams::new(plan.nonzero_params).unwrap();
         let c = Compute::new(ln_c.exp()).unwrap();
         let best = optimal_sparsity(&world.law, &world.cost, n, c).unwrap();
-        let got = plan.design.density.sparsity().get();
+        let got = plan.scheme.density.sparsity().get();
         prop_assert!((got - best.sparsity().get()).abs() < 1e-5, "{got}");
         prop_assert!(world.planner().binding(Goal::LeastLoss, &bounds, &plan).is_empty());
     }
@@ -339,7 +339,7 @@ fn more_tokens_to_serve_make_a_smaller_model_of_more_data() {
     world.tokens = 1e13;
     let served = plan(&world);
     assert!(served.nonzero_params < trained.nonzero_params && served.data > trained.data);
-    let per_token = 2.0 * served.nonzero_params / served.design.density.get();
+    let per_token = 2.0 * served.nonzero_params / served.scheme.density.get();
     assert!((served.inference_compute / (1e13 * per_token) - 1.0).abs() < 1e-12);
 }
 
@@ -351,7 +351,7 @@ fn a_law_whose_zeros_always_pay_ends_at_the_highest_sparsity() {
     let world = World::new(&steep, 1, format(0));
     let bounds = limits(&[(Constraint::Compute, 1e21), (Constraint::SparsityMax, 0.125)]);
     let plan = world.planner().best(Goal::LeastLoss, &bounds).unwrap();
-    assert_eq!(plan.design.density.get(), 0.125);
+    assert_eq!(plan.scheme.density.get(), 0.125);
     let binding = world.planner().binding(Goal::LeastLoss, &bounds, &plan);
     assert_eq!(binding, [Constraint::SparsityMax]);
 }
@@ -381,7 +381,7 @@ fn bounds_that_only_meet_leave_one_model() {
         (Constraint::TotalParamsMax, 7e8),
     ]);
     let plan = world.planner().best(Goal::LeastLoss, &bounds).unwrap();
-    assert!((plan.design.density.get() * 7.0 / 3.0 - 1.0).abs() < 1e-9);
+    assert!((plan.scheme.density.get() * 7.0 / 3.0 - 1.0).abs() < 1e-9);
     let apart = bounds.with(Constraint::SparsityMax, 0.5);
     assert_eq!(world.planner().best(Goal::LeastLoss, &apart), None);
     // Relaxing any of three bounds would be enough.
@@ -398,7 +398,7 @@ fn of_patterns_the_best_is_chosen() {
     let world = World::new(VIT_JFT.coefficients(), 0, format(0));
     let dense = world.means.unstructured(Density::DENSE);
     let half = Density::new(0.5).unwrap();
-    let two_of_four = Design {
+    let two_of_four = SparsityScheme {
         density: half,
         effective: half,
         multiplier: pattern_multiplier(&PruningSchedule::default(), 0.5, half),
@@ -411,11 +411,11 @@ fn of_patterns_the_best_is_chosen() {
     let planner = Planner { means: &both, ..world.planner() };
     let best = planner.best(Goal::LeastLoss, &bounds).unwrap();
     let alone = Planner { means: &one, ..planner }.best(Goal::LeastLoss, &bounds).unwrap();
-    assert_eq!(best.design.density, Density::DENSE);
+    assert_eq!(best.scheme.density, Density::DENSE);
     assert_eq!(best, alone);
     // Where memory is short, a 2:4 model holds more parameters.
     let small = bounds.with(Constraint::MemoryBytes, alone.memory_bytes() / 8.0);
     let best = planner.best(Goal::LeastLoss, &small).unwrap();
-    assert_eq!(best.design, two_of_four);
+    assert_eq!(best.scheme, two_of_four);
     assert!((best.memory_bytes() / (alone.memory_bytes() / 8.0) - 1.0).abs() < 1e-12);
 }

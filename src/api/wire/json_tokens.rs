@@ -14,7 +14,7 @@ const SHOWN: usize = 40;
 
 /// Scans the JSON of a request, which may come in blocks. It need not be valid: the parser reports its errors.
 #[derive(Debug, Default)]
-pub struct Tokens {
+pub struct JsonTokens {
     inside: Inside,
     /// Number of bytes in the blocks scanned so far.
     before: usize,
@@ -34,7 +34,7 @@ enum Inside {
     Escape,
 }
 
-impl Tokens {
+impl JsonTokens {
     /// Scans the next block.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ mod tests {
 
     /// The error for this JSON, scanned in blocks of `block` bytes.
     fn said(json: &str, block: usize) -> Option<String> {
-        let mut tokens = Tokens::default();
+        let mut tokens = JsonTokens::default();
         let mut looked = json.as_bytes().chunks(block).map(|block| tokens.look(block));
         let error = looked.find_map(Result::err)?;
         match error {

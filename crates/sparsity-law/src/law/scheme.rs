@@ -22,7 +22,7 @@
 //! A law of experts has a second term in the size, and a part that depends on the sparsity alone ([`AnyLaw`]). A sum of
 //! convex functions is convex, and so is `-ln (R - K(n))` for a convex `K`, so there is again only one root.
 
-use super::any_law::{AnyLaw, AtDesign, Beside};
+use super::any_law::{AnyLaw, AtScheme, Beside};
 use super::coefficients::CoefficientValues;
 use super::limits::{Constraint, Limits};
 use super::quantity::{Data, Density, NonzeroParams};
@@ -30,7 +30,7 @@ use super::repetition::Repetition;
 
 /// One way to be sparse, with its costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Design {
+pub struct SparsityScheme {
     /// Fraction of the parameters that are non-zero.
     pub density: Density,
     /// Density at which the loss is computed. It differs from `density` where runs have shown what a pattern is worth.
@@ -58,7 +58,7 @@ pub enum Goal {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Model {
     /// The way in which the model is sparse.
-    pub design: Design,
+    pub scheme: SparsityScheme,
     /// `N`: non-zero parameters.
     pub nonzero_params: f64,
     /// `D`: training data.
@@ -83,7 +83,7 @@ impl Model {
     /// Parameters, zeros included.
     #[must_use]
     pub fn total_params(&self) -> f64 {
-        self.nonzero_params / self.design.density.get()
+        self.nonzero_params / self.scheme.density.get()
     }
 
     /// Size and amount of data as checked quantities; `None` where one is out of range, which even the loosest
@@ -96,7 +96,7 @@ impl Model {
     /// Memory of the weights in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> f64 {
-        self.total_params() * self.design.bits / 8.0
+        self.total_params() * self.scheme.bits / 8.0
     }
 }
 
@@ -114,7 +114,7 @@ fn range(low: f64, high: f64) -> Option<(f64, f64)> {
     }
 }
 
-impl Design {
+impl SparsityScheme {
     /// Range of sizes that the bounds allow at this sparsity, apart from the bounds on cost and loss.
     pub(super) fn sizes(&self, limits: &Limits) -> Option<(f64, f64)> {
         let x = self.density.get();
@@ -144,7 +144,7 @@ impl Design {
             Goal::LeastCost => (training_compute + inference_compute).ln(),
         };
         Some(Model {
-            design: *self,
+            scheme: *self,
             nonzero_params,
             data,
             loss: reducible + sizing.law.c,
@@ -183,14 +183,14 @@ struct Sizing {
 }
 
 impl Sizing {
-    fn new(design: &Design, task: &Task<'_>) -> Option<Self> {
-        let AtDesign { law, size_term, beside } = task.law.at(design.effective, design.level)?;
+    fn new(scheme: &SparsityScheme, task: &Task<'_>) -> Option<Self> {
+        let AtScheme { law, size_term, beside } = task.law.at(scheme.effective, scheme.level)?;
         Some(Self {
             law,
             size_term,
             beside,
-            per_data: task.flops_per_param * design.multiplier,
-            served: task.inference_tokens * design.inference_flops,
+            per_data: task.flops_per_param * scheme.multiplier,
+            served: task.inference_tokens * scheme.inference_flops,
             repetition: task.repetition,
         })
     }
