@@ -14,9 +14,10 @@ use sparsity_law::law::{
 use crate::cli::print::print_json;
 use crate::cli::table::TableConfig;
 use crate::domain::grouping::GroupedRuns;
-use crate::domain::law::StoredWarning;
+use crate::domain::law::{StoredWarning, determines_budgets};
 use crate::domain::mapping::MappingSettings;
 use crate::domain::refit::{LevelsBy, RefitOptions};
+use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 use crate::intake::keep_first;
 
 #[derive(Debug, clap::Args)]
@@ -109,7 +110,7 @@ fn own_coefficients(law: &SampledForm) -> Vec<Value> {
         .collect()
 }
 
-pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
+pub fn fit_file(args: &FitArgs) -> anyhow::Result<Trust> {
     let inputs = args.table.inputs()?;
     let reading = args.table.reading(false, true, MappingSettings::default())?;
     let mut runs = Vec::new();
@@ -198,6 +199,21 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         .clone()
         .map(|law| SampledForm::new(law, report.ensemble.clone(), None, |loss, _| loss));
     let own = own.as_ref().map(own_coefficients);
+    let warnings: Vec<StoredWarning> = (report.warnings.iter().map(StoredWarning::from))
+        .chain(GroupedRuns::untagged_warning(grouped.untagged, cluster))
+        .chain(GroupedRuns::small_levels_warning(&grouped.small_levels))
+        .collect();
+    let mut trust = Trust::of_warnings(&warnings);
+    let answers = if args.form == LawForm::Dense {
+        let known = report.coefficients.determines();
+        known.nonzero_params && known.data
+    } else {
+        determines_budgets(&report.coefficients, report.own.as_ref(), identification)
+    };
+    if !answers {
+        trust.doubt(TrustLevel::None, TrustCode::NotIdentified);
+    }
+    let because: Vec<&str> = trust.because.iter().map(|code| code.as_str()).collect();
     print_json(&json!({
         "form": args.form,
         "own_coefficients": own,
@@ -206,16 +222,14 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         "objective": report.objective,
         "runs": report.runs,
         "failed_resamples": report.failed_resamples,
-        "warnings": report.warnings.iter().map(StoredWarning::from)
-            .chain(GroupedRuns::untagged_warning(grouped.untagged, cluster))
-            .chain(GroupedRuns::small_levels_warning(&grouped.small_levels))
-            .map(|StoredWarning { code, detail }| json!({"code": code, "detail": detail}))
-            .collect::<Vec<_>>(),
+        "warnings": warnings,
+        "trust": {"level": trust.level.as_str(), "because": because},
         "diagnostics": report.diagnostics,
         "repeated_data": repeated,
         "patterns": report.patterns,
         "pretrained": report.pretrained,
         "options": config.get(),
         "data_digest": report.data_digest,
-    }))
+    }))?;
+    Ok(trust)
 }

@@ -27,6 +27,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Database, Service};
 use crate::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
+use crate::domain::trust::TrustLevel;
 use crate::intake::silence_caught_panics;
 use crate::telemetry::causes::with_causes;
 use crate::telemetry::traces::{Traces, TracesConfig};
@@ -97,7 +98,8 @@ enum Command {
     },
     /// Store the runs of CSV, NDJSON, JSON, Parquet, Arrow or Excel files in a family.
     Import(import::ImportArgs),
-    /// Fit a law to files of runs and print it; needs no database.
+    /// Fit a law to files of runs and print it; needs no database. Exits with 0, with 2 if the runs do not determine the
+    /// law, or with 1 if there is none.
     Fit(fit::FitArgs),
     /// Create a family of synthetic runs, fit it, ask a question, and then keep serving.
     Demo {
@@ -144,12 +146,12 @@ const LAST_WORK: Duration = Duration::from_millis(200);
 /// How long a stopping worker may take to send its traces.
 const WORKER_DRAIN: Duration = Duration::from_secs(5);
 
-/// Exit code of `ask` if the answer is not to be trusted or beyond the given limits.
-#[cfg(feature = "ask")]
+/// Exit code of `ask` and `fit` if the answer or the law is not to be trusted, and of `ask` if the answer is beyond the
+/// given limits.
 const DOUBTFUL: u8 = 2;
 
 /// Parses the command line and runs the command. Returns the exit code: 0 for success, 1 for an error, 2 if the answer
-/// of `ask` is not to be trusted or beyond the given limits.
+/// of `ask` or the law of `fit` is not to be trusted, or the answer is beyond the given limits.
 ///
 /// Not an `async` function, so that the future of the whole service is compiled here, and not once more in the program.
 pub fn main() -> ExitCode {
@@ -234,7 +236,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Keys { command } => keys::manage_keys(command).await?,
         Command::Import(args) => import::import(args).await?,
-        Command::Fit(args) => fit::fit_file(&args)?,
+        Command::Fit(args) => {
+            let trust = fit::fit_file(&args)?;
+            if trust.level == TrustLevel::None {
+                let because: Vec<&str> = trust.because.iter().map(|code| code.as_str()).collect();
+                eprintln!("the law is not to be trusted: {}", because.join(", "));
+                return Ok(ExitCode::from(DOUBTFUL));
+            }
+        }
         Command::Demo { print_runs: true, .. } => print::print_json(&demo_runs::runs())?,
         Command::Demo { private, http, refits, traces, .. } => {
             demo::run_demo(private, &http, &refits, &traces).await?;

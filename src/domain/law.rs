@@ -233,12 +233,7 @@ impl LawContent {
     /// How far the answers that it gives can be trusted, whatever they are about.
     #[must_use]
     pub fn trust_of_answers(&self) -> Trust {
-        let mut trust = Trust::GOOD;
-        for warning in self.all_warnings() {
-            if let Some(code) = TrustCode::of_name(&warning.code) {
-                trust.doubt(TrustLevel::Weak, code);
-            }
-        }
+        let mut trust = Trust::of_warnings(&self.all_warnings());
         if self.identification().is_none() {
             trust.doubt(TrustLevel::Weak, TrustCode::NotChecked);
         }
@@ -248,21 +243,49 @@ impl LawContent {
     /// Whether its runs determine which sparsity is best for a budget: of all, or of those that were measured.
     #[must_use]
     pub fn answers_optimal_sparsity(&self) -> bool {
-        if let Some(own) = &self.shape.law {
-            return own.determines_data();
-        }
-        let complete = self.identification().is_none_or(Identification::is_complete);
-        (self.coefficients.determines().all() && complete) || self.measured_sparsities().is_some()
+        determines_budgets(&self.coefficients, self.shape.law.as_ref(), self.identification())
     }
 
     /// The measured sparsities, dense first, where all that its runs leave open is what lies between and beyond them.
     #[must_use]
     pub fn measured_sparsities(&self) -> Option<Vec<Sparsity>> {
-        let known = self.identification()?;
-        let sparsities = known.sparsities.iter();
-        let sparsities: Option<Vec<_>> = sparsities.map(|s| Sparsity::new(*s).ok()).collect();
-        let sparsities = sparsities.filter(|_| known.determines_measured_sparsities())?;
-        (sparsities.first()?.get() == 0.0).then_some(sparsities)
+        measured_sparsities(self.identification()?)
+    }
+}
+
+/// Whether the runs of a law determine which sparsity is best for a budget: of all, or of those that were measured. `own`
+/// is the law where it is of a form with coefficients of its own.
+#[must_use]
+pub fn determines_budgets(
+    law: &Coefficients,
+    own: Option<&FormLaw>,
+    identification: Option<&Identification>,
+) -> bool {
+    if let Some(own) = own {
+        return own.determines_data();
+    }
+    let complete = identification.is_none_or(Identification::is_complete);
+    (law.determines().all() && complete) || identification.and_then(measured_sparsities).is_some()
+}
+
+fn measured_sparsities(known: &Identification) -> Option<Vec<Sparsity>> {
+    let sparsities = known.sparsities.iter();
+    let sparsities: Option<Vec<_>> = sparsities.map(|s| Sparsity::new(*s).ok()).collect();
+    let sparsities = sparsities.filter(|_| known.determines_measured_sparsities())?;
+    (sparsities.first()?.get() == 0.0).then_some(sparsities)
+}
+
+impl Trust {
+    /// How far answers can be trusted of which there are these warnings, before anything else is known of them.
+    #[must_use]
+    pub fn of_warnings(warnings: &[StoredWarning]) -> Self {
+        let mut trust = Self::GOOD;
+        for warning in warnings {
+            if let Some(code) = TrustCode::of_name(&warning.code) {
+                trust.doubt(TrustLevel::Weak, code);
+            }
+        }
+        trust
     }
 }
 

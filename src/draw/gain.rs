@@ -14,7 +14,7 @@ pub struct GainPicture {
     /// The gain at some sparsities, in any order.
     pub points: Vec<GainPoint>,
     /// Limit of the gain as the sparsity goes to 1.
-    pub limit: f64,
+    pub limit: Option<f64>,
     /// Interval of the limit.
     pub limit_interval: Option<(f64, f64)>,
     /// Nominal coverage of the intervals, if there are any.
@@ -47,9 +47,11 @@ impl GainPicture {
         let mut points = self.points.clone();
         points.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
         // The axis shows only as much of the limit's interval as leaves the shape of the curve visible.
-        let end = self.limit_interval.map_or(self.limit, |(_, high)| high);
-        let end = end.clamp(self.limit, 1.0 + 2.0 * (self.limit - 1.0).max(0.0));
-        let gains = points.iter().map(|point| point.gain).chain([1.0, self.limit, end]);
+        let end = self.limit.map(|limit| {
+            let end = self.limit_interval.map_or(limit, |(_, high)| high);
+            end.clamp(limit, 1.0 + 2.0 * (limit - 1.0).max(0.0))
+        });
+        let gains = points.iter().map(|point| point.gain).chain([1.0]).chain(self.limit).chain(end);
         let last = points.last().map_or(0.99, |point| point.sparsity);
         let x = match self.axis {
             SparsityAxis::Linear => {
@@ -69,7 +71,7 @@ impl GainPicture {
             legend.push(Entry { sign: Sign::Band, colour: palette.curve.to_owned(), text });
         }
         // The line is labelled in the picture, so a small picture saves its legend entry.
-        if !canvas.is_bare() {
+        if !canvas.is_bare() && self.limit.is_some() {
             legend.push(Entry {
                 sign: Sign::Dashed,
                 colour: palette.accent.to_owned(),
@@ -100,9 +102,11 @@ impl GainPicture {
             .map(|point| point.interval.map(|(low, high)| [point.sparsity, low, high]))
             .collect();
         sheet.band(&band.unwrap_or_default(), palette.curve, 0.2);
-        let limit = [[0.0, self.limit], [1.0, self.limit]];
-        let stroke = Stroke { colour: palette.accent, width: 1.6, dashed: true, class: "limit" };
-        sheet.line(&limit, stroke);
+        if let Some(limit) = self.limit {
+            let stroke =
+                Stroke { colour: palette.accent, width: 1.6, dashed: true, class: "limit" };
+            sheet.line(&[[0.0, limit], [1.0, limit]], stroke);
+        }
         let curve: Vec<_> = points.iter().map(|point| [point.sparsity, point.gain]).collect();
         let stroke = Stroke { colour: palette.curve, width: 2.4, dashed: false, class: "gain" };
         sheet.line(&curve, stroke);
@@ -111,24 +115,32 @@ impl GainPicture {
                 sheet.mark(Shape::Circle, sparsity, gain, 4.0, palette.curve);
             }
         }
-        let mut words = format!("limit {}", numbers::rounded(self.limit, 2));
-        if let Some((low, high)) = self.limit_interval {
-            if self.axis == SparsityAxis::Linear {
-                sheet.bar((1.0, low), (1.0, high), palette.accent);
-            }
-            let (low, high) = (numbers::rounded(low, 2), numbers::rounded(high, 2));
-            words = format!("{words} ({low} to {high})");
-        }
-        if self.axis == SparsityAxis::Linear {
-            sheet.mark(Shape::Diamond, 1.0, self.limit, 4.5, palette.accent);
-        }
         if let Some(GainPoint { sparsity, gain, interval }) = self.mark {
             if let Some((low, high)) = interval {
                 sheet.bar((sparsity, low), (sparsity, high), palette.accent);
             }
             sheet.mark(Shape::Square, sparsity, gain, 5.0, palette.accent);
         }
-        sheet.note(&words, 0.02, self.limit, (0.0, -7.0), Hold::Start);
+        if let Some(limit) = self.limit {
+            self.note_limit(&mut sheet, limit, palette.accent);
+        }
         sheet.finish()
+    }
+
+    /// Writes the limit beside its line, and marks it and its interval where the axis reaches a sparsity of 1.
+    fn note_limit(&self, sheet: &mut Sheet, limit: f64, colour: &str) {
+        let reaches_one = self.axis == SparsityAxis::Linear;
+        let mut words = format!("limit {}", numbers::rounded(limit, 2));
+        if let Some((low, high)) = self.limit_interval {
+            if reaches_one {
+                sheet.bar((1.0, low), (1.0, high), colour);
+            }
+            let (low, high) = (numbers::rounded(low, 2), numbers::rounded(high, 2));
+            words = format!("{words} ({low} to {high})");
+        }
+        if reaches_one {
+            sheet.mark(Shape::Diamond, 1.0, limit, 4.5, colour);
+        }
+        sheet.note(&words, 0.02, limit, (0.0, -7.0), Hold::Start);
     }
 }

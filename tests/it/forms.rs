@@ -283,6 +283,13 @@ async fn the_forms_of_a_law_are_ranked_and_those_that_disagree_are_named() {
     let bulk: Value = app.post("/v1/families/mine/optimal-sparsities", bulk).await.json();
     assert_eq!(bulk["results"][0]["trust"], best["trust"]);
     assert!(codes(&bulk).contains(&"forms_disagree"), "{bulk}");
+    // By this form a sparser model is always worth a larger dense one.
+    let gain = answer(&app, "mine", "gain").await;
+    assert_eq!((&gain["limit"], &gain["limit_interval"]), (&Value::Null, &Value::Null), "{gain}");
+    let picture =
+        app.server.get("/v1/families/mine/gain").add_header("accept", "image/svg+xml").await;
+    picture.assert_status(OK);
+    assert!(!picture.text().contains("limit"), "{}", picture.text());
     for target in [json!({"coefficient": "b_n"}), loss_of(0.5)] {
         narrowed(&app, "mine", &target).await;
     }

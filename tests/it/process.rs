@@ -323,6 +323,28 @@ fn a_file_is_fitted_without_a_database() {
     assert_eq!(law["runs"], 48);
     assert!(law["objective"].as_f64().unwrap() < 1e-5);
     assert!(law["coefficients"]["b_n"].as_f64().unwrap() > 0.1);
+    assert_ne!(law["trust"]["level"], "none", "{}", law["trust"]);
+}
+
+#[test]
+fn a_law_that_its_runs_do_not_determine_ends_a_pipeline() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("runs.csv");
+    // As many runs as coefficients.
+    let table = "external_id,nonzero_params,sparsity,data,loss\n\
+        a,1e6,0,1e9,3.69\nb,1e6,0.5,3e9,3.26\nc,1e6,0.75,9e9,2.98\nd,1e6,0.875,2.7e10,2.78\n\
+        e,4e6,0.5,3e9,2.72\nf,1.6e7,0.5,3e9,2.33\ng,6.4e7,0.875,2.7e10,1.71\n";
+    std::fs::write(&file, table).unwrap();
+    let fit = ["fit", file.to_str().unwrap(), "--bootstrap", "100"];
+    let output = planner("postgres://nobody@127.0.0.1:1/none", &fit);
+    assert_eq!(output.status.code(), Some(2));
+    let law: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(law["trust"]["level"], "none");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("the law is not to be trusted: ") && said.contains("not_identified"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -225,6 +225,24 @@ async fn the_word_follows_from_width_extrapolation_and_checks() {
     let beyond = "/v1/families/good/prediction?nonzero_params=6.4e11&sparsity=0.5&data=4e9";
     assert_eq!(trust(beyond).await["level"], "none");
 
+    // A gain and a line are as good as the worst of what they say.
+    let gain: Value = app.get("/v1/families/good/gain?sparsities=0.5,0.9999").await.json();
+    assert_eq!(gain["points"][0]["trust"]["level"], "good", "{gain}");
+    let because = gain["trust"]["because"].as_array().unwrap();
+    assert!(because.contains(&json!("extrapolation")), "{gain}");
+    assert_eq!(gain["trust"], gain["points"][1]["trust"]);
+    let lines = |query: &str| format!("/v1/families/good/contours?flop_mode=sparse&{query}");
+    let inside: Value = app.get(&lines("levels=0.5")).await.json();
+    assert_eq!(inside["trust"]["level"], "good", "{inside}");
+    let outside: Value = app.get(&lines("levels=0.5,0.9999")).await.json();
+    assert_eq!(outside["lines"][0]["trust"], inside["trust"]);
+    let because = outside["trust"]["because"].as_array().unwrap();
+    assert!(because.contains(&json!("extrapolation")), "{outside}");
+    assert_eq!(outside["trust"], outside["lines"][1]["trust"]);
+    let tiny: Value =
+        app.get(&lines("levels=0.5&min_nonzero_params=1&max_nonzero_params=10")).await.json();
+    assert_eq!(tiny["trust"]["level"], "none", "{tiny}");
+
     // Built-in and typed-in laws are not checked.
     let built_in =
         trust("/v1/families/t5-c4/prediction?nonzero_params=1e7&sparsity=0.5&data=3e10").await;

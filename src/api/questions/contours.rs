@@ -6,7 +6,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, ContourLine, Data, FormLaw, NonzeroParams, Range, SampledForm, Sparsity, TrainingCost,
+    Compute, ContourLine, Data, Density, FormLaw, NonzeroParams, Question as LawQuestion, Range,
+    SampledForm, Sparsity, Training, TrainingCost,
 };
 use utoipa::openapi::schema::{Array, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::any_law;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::{Mode, check_mode};
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
@@ -207,7 +208,7 @@ pub struct ContoursView {
     lines: Vec<ContourView>,
     /// What to know before trusting the lines.
     warnings: Vec<Arc<WarningView>>,
-    /// How far the law behind the lines can be trusted.
+    /// How far the lines can be trusted: as far as the worst of them.
     trust: TrustView,
 }
 
@@ -255,6 +256,50 @@ pub struct ContourView {
     /// `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
     #[schema(schema_with = band_schema)]
     band: Option<Vec<[f64; 3]>>,
+    /// How far the line can be trusted at the size within the runs that is nearest to its middle: as far as the optimal
+    /// sparsity at its budget there. Its ends may lie far outside the runs.
+    trust: TrustView,
+}
+
+/// As far as the worst of some lines, and no further than the law.
+fn worst(asked: &AskedLaw, lines: &[ContourView]) -> TrustView {
+    lines.iter().fold(asked.answers_trust(), |trust, line| trust.with(line.trust.clone()))
+}
+
+/// The size at which the trust in lines over `sizes` is judged: the middle one, or the nearest within the runs to it.
+fn judged_size(asked: &AskedLaw, sizes: &[NonzeroParams]) -> NonzeroParams {
+    let middle = sizes[sizes.len() / 2];
+    let Some(Range { min, max }) = asked.law.content.support.nonzero_params() else {
+        return middle;
+    };
+    let (first, last) = (sizes[0].get(), sizes[sizes.len() - 1].get());
+    let nearest = middle.get().clamp(min, max).clamp(first, last);
+    // Between sizes that are valid.
+    NonzeroParams::new(nearest).unwrap_or(middle)
+}
+
+/// How far it can be trusted that `density` is best at a size and a budget; `None` where the budget pays for no amount of
+/// data.
+fn trust_of_line(
+    asked: &AskedLaw,
+    cost: &TrainingCost,
+    density: Density,
+    (nonzero_params, compute): (NonzeroParams, f64),
+    intervals: bool,
+) -> Option<TrustView> {
+    let compute = Compute::new(compute).ok()?;
+    let training = Training::Compute(compute, cost);
+    let question = LawQuestion::new(nonzero_params, density, training).ok()?;
+    let interval = match (&asked.own, intervals) {
+        (None, true) => asked.sampled.optimum_interval(cost, nonzero_params, compute, density),
+        (Some(own), true) => own.interval(|law| {
+            let best = law.best_density(cost, (nonzero_params, compute), None, None).ok()??;
+            Some(best.sparsity().get())
+        }),
+        _ => None,
+    };
+    let outside = asked.law.content.support.extrapolation(&question);
+    Some(asked.trust(sparsity_width(interval.map(Into::into)), &outside))
 }
 
 fn contours(
@@ -285,6 +330,7 @@ fn contours(
     let chinchilla =
         ChinchillaLineView { points: chinchilla.points(sizes)?, band: chinchilla.band(sizes) };
     let mut warnings = asked.warnings(params.intervals);
+    let judged = judged_size(asked, sizes);
     let lines = levels.iter().map(|level| {
         let (law, density) = (&asked.sampled, level.density());
         let Some(line) = ContourLine::of_density(law, &cost, density, params.intervals) else {
@@ -296,24 +342,29 @@ fn contours(
                 interval: None,
                 points: Vec::new(),
                 band: None,
+                trust: asked.answers_trust(),
             });
         };
         let points = line.points(sizes)?;
+        let [_, budget] = line.points(&[judged])?[0];
+        let trust = trust_of_line(asked, &cost, density, (judged, budget), params.intervals);
         Ok(ContourView {
             sparsity: level.get(),
             chinchilla_ratio: Some(line.chinchilla_ratio()?),
             interval: line.ratio_interval().map(Into::into),
             points,
             band: line.band(sizes),
+            trust: trust.unwrap_or_else(|| asked.answers_trust()),
         })
     });
+    let lines = lines.collect::<Result<Vec<_>, ApiError>>()?;
     Ok(ContoursView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
         chinchilla,
-        lines: lines.collect::<Result<_, ApiError>>()?,
+        trust: worst(asked, &lines),
+        lines,
         warnings,
-        trust: asked.answers_trust(),
     })
 }
 
@@ -345,6 +396,7 @@ fn own_contours(
     let (points, band) = line(&|law, size| law.chinchilla_compute(cost, size));
     let chinchilla = ChinchillaLineView { points, band };
     let mut warnings = asked.warnings(params.intervals);
+    let judged = judged_size(asked, sizes);
     let lines = levels.iter().map(|level| {
         let (points, band) = line(&|law, size| law.contour_compute(cost, level.density(), size));
         if points.len() < sizes.len() {
@@ -355,16 +407,27 @@ fn own_contours(
             );
             warnings.push(Arc::new(WarningView::new("no_budget", detail)));
         }
-        let sparsity = level.get();
-        ContourView { sparsity, chinchilla_ratio: None, interval: None, points, band }
+        let budget = own.law().contour_compute(cost, level.density(), judged);
+        let trust = budget.and_then(|budget| {
+            trust_of_line(asked, cost, level.density(), (judged, budget), params.intervals)
+        });
+        ContourView {
+            sparsity: level.get(),
+            chinchilla_ratio: None,
+            interval: None,
+            points,
+            band,
+            trust: trust.unwrap_or_else(|| asked.answers_trust()),
+        }
     });
+    let lines: Vec<_> = lines.collect();
     ContoursView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
         chinchilla,
-        lines: lines.collect(),
+        trust: worst(asked, &lines),
+        lines,
         warnings,
-        trust: asked.answers_trust(),
     }
 }
 

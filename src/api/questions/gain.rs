@@ -5,14 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{Density, Factor, FormLaw, SampledForm, Sparsity, finite};
+use sparsity_law::law::{
+    Density, Factor, FormLaw, GainCurve, Interval, SampledForm, Sparsity, finite,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::any_law;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::{KnownTags, cached};
@@ -122,8 +124,7 @@ impl GainsView {
         GainPicture {
             caption: caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref)),
             points: self.points.iter().map(point).collect(),
-            // A law without a limit has no picture; 1 would draw a line at no gain.
-            limit: self.limit.unwrap_or(1.0),
+            limit: self.limit,
             limit_interval: self.limit_interval.map(ends),
             coverage: self.limit_interval.map(|interval| interval.level),
             mark: self.mark.as_ref().map(point),
@@ -140,14 +141,15 @@ pub struct GainsView {
     law: Arc<LawRef>,
     /// The gain at each sparsity, in the order of the request.
     points: Vec<GainView>,
-    /// The gain as the sparsity approaches 1, which no model exceeds. Null for a law of the form `levels`.
+    /// The gain as the sparsity approaches 1, which no model exceeds. Null for a law of the form `levels`, and for one of
+    /// the form `average_params` by which there is no such limit.
     #[schema(example = 3.64)]
     limit: Option<f64>,
     /// Interval of `limit`; null where the law has none.
     limit_interval: Option<IntervalView>,
     /// What to know before trusting the gains.
     warnings: Vec<Arc<WarningView>>,
-    /// How far the law behind the gains can be trusted.
+    /// How far the gains can be trusted: as far as the worst of them.
     trust: TrustView,
     /// The gain at the sparsity to mark in the picture.
     #[serde(skip)]
@@ -173,6 +175,25 @@ pub struct GainView {
     /// The same size relative to all parameters, zeros included: `(1 - sparsity) gain`.
     #[schema(example = 0.793)]
     total_params_gain: f64,
+    /// How far this gain can be trusted.
+    trust: TrustView,
+}
+
+/// How far a gain can be trusted, by its interval and by how far the sparsity lies outside the runs.
+fn trust_of(
+    asked: &AskedLaw,
+    density: Density,
+    gain: f64,
+    interval: Option<Interval>,
+) -> TrustView {
+    let width = relative_width(interval.map(Into::into), gain);
+    let outside = asked.law.content.support.sparsity_outside(density);
+    asked.trust(width, outside.as_slice())
+}
+
+/// As far as the worst of some gains, and no further than the law.
+fn worst(asked: &AskedLaw, points: &[GainView]) -> TrustView {
+    points.iter().fold(asked.answers_trust(), |trust, point| trust.with(point.trust.clone()))
 }
 
 fn gains(
@@ -197,17 +218,20 @@ fn gains(
             gain: gain.value,
             interval: gain.interval.map(Into::into),
             total_params_gain: gain.times(density.get()).value,
+            trust: trust_of(asked, density, gain.value, gain.interval),
         })
     };
-    let points = sparsities.iter().map(point).collect::<Result<_, ApiError>>()?;
-    let limit = gain(Density::clamped(0.0))?;
+    let points = sparsities.iter().map(point).collect::<Result<Vec<_>, ApiError>>()?;
+    let rises_without_end =
+        asked.sampled.coefficients().gain_curve().is_some_and(GainCurve::has_no_limit);
+    let limit = if rises_without_end { None } else { Some(gain(Density::clamped(0.0))?) };
     Ok(GainsView {
         law: asked.reference.clone(),
+        trust: worst(asked, &points),
         points,
-        limit: Some(limit.value),
-        limit_interval: limit.interval.map(Into::into),
+        limit: limit.as_ref().map(|limit| limit.value),
+        limit_interval: limit.and_then(|limit| limit.interval).map(Into::into),
         warnings: asked.warnings(intervals),
-        trust: asked.answers_trust(),
         mark: mark.as_ref().map(point).transpose()?,
     })
 }
@@ -245,6 +269,7 @@ fn level_gains(
             gain: finite("the gain", value)?,
             interval: interval.map(Into::into),
             total_params_gain: value * density.get(),
+            trust: asked.trust(relative_width(interval.map(Into::into), value), &[]),
         })
     };
     let of_all = || own.law().levels().unwrap_or_default().into_iter().enumerate();
@@ -256,11 +281,11 @@ fn level_gains(
     let points = points?;
     Ok(GainsView {
         law: asked.reference.clone(),
+        trust: worst(asked, &points),
         points,
         limit: None,
         limit_interval: None,
         warnings: asked.warnings(intervals),
-        trust: asked.answers_trust(),
         mark: None,
     })
 }

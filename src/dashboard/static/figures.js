@@ -141,7 +141,8 @@ export function lossDetails(answer, { pattern, own }, unit) {
  */
 export function gainDetails(answer, optimum) {
   const interval = optimum.intervals?.gain;
-  const limit = `${formatTimes(answer.limit)}${answer.limit_interval ? ` (${formatInterval(answer.limit_interval, formatTimes)})` : ""}`;
+  // Some laws have no limit.
+  const limit = answer.limit === null ? null : `${formatTimes(answer.limit)}${answer.limit_interval ? ` (${formatInterval(answer.limit_interval, formatTimes)})` : ""}`;
   return {
     series: [
       {
@@ -151,12 +152,12 @@ export function gainDetails(answer, optimum) {
           return [`${formatPercent(sparsity)} sparse`, `as a dense model ${formatTimes(gain)} the non-zeros${near ? ` (${formatInterval(near, formatTimes)})` : ""}`];
         },
       },
-      { name: "limit", points: [[1, answer.limit]], say: () => ["limit", limit] },
+      ...(limit === null ? [] : [{ name: "limit", points: [[1, answer.limit]], say: () => ["limit", limit] }]),
       { name: "your best", points: [[optimum.sparsity, optimum.gain]], say: () => ["your best", `${formatPercent(optimum.sparsity)} sparse, worth ${formatTimes(optimum.gain)}${interval ? ` (${formatInterval(interval, formatTimes)})` : ""}`] },
     ],
     x: SPARSITIES,
     y: { name: "gain", format: formatTimes, parse: (text) => parseNumber(text.replace(/[×x]/, "")) },
-    summary: `A sparse model is worth a dense one of at most ${limit} its non-zero parameters, on the same data; ${formatTimes(optimum.gain)} at ${formatPercent(optimum.sparsity)}.`,
+    summary: `A sparse model is worth a dense one of ${limit === null ? "a multiple of" : `at most ${limit}`} its non-zero parameters, on the same data; ${formatTimes(optimum.gain)} at ${formatPercent(optimum.sparsity)}.`,
     table: {
       columns: [{ text: "Sparsity" }, { text: "Gain", number: true }, { text: "Interval", number: true }, { text: "Of total parameters", number: true }],
       rows: answer.points.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 4 === 0).map((/** @type {any} */ p) => [formatPercent(p.sparsity), formatTimes(p.gain), formatInterval(p.interval, formatTimes) || "none", formatTimes(p.total_params_gain)]),

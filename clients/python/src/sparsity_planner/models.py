@@ -2846,39 +2846,6 @@ class ComparedOptimum(Model):
     """
 
 
-class Contour(Model):
-    """
-    The budgets at which one sparsity is optimal.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    band: list[BandItem] | None = None
-    """
-    `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals. An end of 1e40, the largest budget, says that by some resampled laws of experts no budget is enough.
-    """
-    chinchilla_ratio: Annotated[float | None, Field(examples=[2.458])] = None
-    """
-    Budget relative to the compute at which a dense model of the same size is compute-optimal: the same at every
-    size. Where a range of budgets has this optimal sparsity, the upper end of the range. Null, and without points,
-    where a hardware profile makes the best sparsity jump over this one, so that no budget has it. Null for laws of
-    experts, where the ratio differs from size to size.
-    """
-    interval: Interval | None = None
-    """
-    Interval of the ratio, over the resampled laws that have such a ratio; null where there are none.
-    """
-    points: list[Point]
-    """
-    `[nonzero_params, compute]`.
-    """
-    sparsity: Annotated[float, Field(examples=[0.5])]
-    """
-    The sparsity; at 0 the budgets up to which zeros do not lower the loss.
-    """
-
-
 class CreateHardwareProfile(Model):
     """
     A hardware profile to create.
@@ -3399,36 +3366,6 @@ class FamilyStanding(Model):
     updated_at: AwareDatetime
     """
     When the family's settings last changed.
-    """
-
-
-class Gain(Model):
-    """
-    The gain at one sparsity.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    gain: Annotated[float, Field(examples=[1.586])]
-    """
-    Size of the dense model of equal loss on the same data, relative to the non-zero parameters.
-    """
-    interval: Interval | None = None
-    """
-    Interval of the gain; null where the law has none.
-    """
-    level: str | None = None
-    """
-    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
-    """
-    sparsity: Annotated[float, Field(examples=[0.5])]
-    """
-    The sparsity.
-    """
-    total_params_gain: Annotated[float, Field(examples=[0.793])]
-    """
-    The same size relative to all parameters, zeros included: `(1 - sparsity) gain`.
     """
 
 
@@ -4355,6 +4292,44 @@ class ComparedLaw(Model):
     """
 
 
+class Contour(Model):
+    """
+    The budgets at which one sparsity is optimal.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    band: list[BandItem] | None = None
+    """
+    `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals. An end of 1e40, the largest budget, says that by some resampled laws of experts no budget is enough.
+    """
+    chinchilla_ratio: Annotated[float | None, Field(examples=[2.458])] = None
+    """
+    Budget relative to the compute at which a dense model of the same size is compute-optimal: the same at every
+    size. Where a range of budgets has this optimal sparsity, the upper end of the range. Null, and without points,
+    where a hardware profile makes the best sparsity jump over this one, so that no budget has it. Null for laws of
+    experts, where the ratio differs from size to size.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the ratio, over the resampled laws that have such a ratio; null where there are none.
+    """
+    points: list[Point]
+    """
+    `[nonzero_params, compute]`.
+    """
+    sparsity: Annotated[float, Field(examples=[0.5])]
+    """
+    The sparsity; at 0 the budgets up to which zeros do not lower the loss.
+    """
+    trust: Trust
+    """
+    How far the line can be trusted at the size within the runs that is nearest to its middle: as far as the optimal
+    sparsity at its budget there. Its ends may lie far outside the runs.
+    """
+
+
 class Contours(Model):
     """
     Lines of equal optimal sparsity, by number of non-zero parameters N and compute C.
@@ -4381,7 +4356,7 @@ class Contours(Model):
     """
     trust: Trust
     """
-    How far the law behind the lines can be trusted.
+    How far the lines can be trusted: as far as the worst of them.
     """
     warnings: list[Warning]
     """
@@ -5001,6 +4976,40 @@ class ForecastList(Model):
     """
 
 
+class Gain(Model):
+    """
+    The gain at one sparsity.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    gain: Annotated[float, Field(examples=[1.586])]
+    """
+    Size of the dense model of equal loss on the same data, relative to the non-zero parameters.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the gain; null where the law has none.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
+    """
+    sparsity: Annotated[float, Field(examples=[0.5])]
+    """
+    The sparsity.
+    """
+    total_params_gain: Annotated[float, Field(examples=[0.793])]
+    """
+    The same size relative to all parameters, zeros included: `(1 - sparsity) gain`.
+    """
+    trust: Trust
+    """
+    How far this gain can be trusted.
+    """
+
+
 class Gains(Model):
     """
     The gain of sparsity at an equal number of non-zero parameters.
@@ -5015,7 +5024,8 @@ class Gains(Model):
     """
     limit: Annotated[float | None, Field(examples=[3.64])] = None
     """
-    The gain as the sparsity approaches 1, which no model exceeds. Null for a law of the form `levels`.
+    The gain as the sparsity approaches 1, which no model exceeds. Null for a law of the form `levels`, and for one of
+    the form `average_params` by which there is no such limit.
     """
     limit_interval: Interval | None = None
     """
@@ -5027,7 +5037,7 @@ class Gains(Model):
     """
     trust: Trust
     """
-    How far the law behind the gains can be trusted.
+    How far the gains can be trusted: as far as the worst of them.
     """
     warnings: list[Warning]
     """

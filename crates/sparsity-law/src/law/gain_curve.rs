@@ -37,6 +37,12 @@ pub struct BorrowedGain {
 }
 
 impl GainCurve {
+    /// Whether the gain rises without end as the sparsity approaches 1.
+    #[must_use]
+    pub fn has_no_limit(&self) -> bool {
+        matches!(self, Self::AverageParams { mean_share } if *mean_share < 1.0)
+    }
+
     /// `ln g`; 0 for a dense model.
     #[must_use]
     pub fn ln_gain(&self, density: Density) -> f64 {

@@ -37,7 +37,8 @@ impl Range {
 /// The ranges of the runs at one level of sparsity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SparsityLevel {
-    /// Sparsity rounded to three decimals, as the sparsities of pruned runs scatter around their target.
+    /// Sparsity whose density is rounded to three significant digits, as the sparsities of pruned runs scatter around
+    /// their target.
     pub sparsity: f64,
     /// Number of runs at this level.
     pub runs: u32,
@@ -51,14 +52,28 @@ pub struct SparsityLevel {
 
 /// The ranges of the runs that a law was fitted on, by level of sparsity in rising order.
 ///
-/// There are at most about a thousand levels, however many runs there are, so the support is stored with the law.
+/// There are at most about a thousand levels for each power of ten of the density, however many runs there are, so the
+/// support is stored with the law.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Support {
     levels: Vec<SparsityLevel>,
 }
 
-/// Number of levels per unit of sparsity: a sparsity belongs to the nearest thousandth.
-const LEVELS_PER_UNIT: f64 = 1000.0;
+/// Distance between neighbouring levels near a density: one of its third significant digit, so that 0.9996 and 0.999 are
+/// as far apart as they are in what is left of the model.
+fn level_step(density: f64) -> f64 {
+    // Densities are above 0. One of exactly a power of ten belongs to the digits below it, like 1.
+    10f64.powf(density.log10().ceil() - 3.0)
+}
+
+/// The sparsity of the level to which a density belongs.
+fn level_of(density: Density) -> f64 {
+    let density = density.get();
+    let step = level_step(density);
+    // Steps are powers of ten, so that dividing by the inverse gives the decimal that people write.
+    let per_unit = (1.0 / step).round();
+    1.0 - (density * per_unit).round() / per_unit
+}
 
 impl Support {
     /// The support with the given levels, in any order.
@@ -70,19 +85,18 @@ impl Support {
 
     /// The support of runs given as `(N, S, D)`.
     pub fn of_runs(runs: impl IntoIterator<Item = (NonzeroParams, Sparsity, Data)>) -> Self {
-        let mut levels = std::collections::BTreeMap::<u16, SparsityLevel>::new();
+        let mut levels = std::collections::HashMap::<u64, SparsityLevel>::new();
         for (nonzero_params, sparsity, data) in runs {
-            // At most 1000, so it fits.
-            let key = (sparsity.get() * LEVELS_PER_UNIT).round() as u16;
+            let level = level_of(sparsity.density());
             let run = SparsityLevel {
-                sparsity: f64::from(key) / LEVELS_PER_UNIT,
+                sparsity: level,
                 runs: 1,
                 nonzero_params: Range::of(nonzero_params.get()),
                 data: Range::of(data.get()),
                 params_times_data: Range::of(nonzero_params.get() * data.get()),
             };
             levels
-                .entry(key)
+                .entry(level.to_bits())
                 .and_modify(|level| {
                     level.runs += 1;
                     level.nonzero_params = level.nonzero_params.join(run.nonzero_params);
@@ -91,7 +105,7 @@ impl Support {
                 })
                 .or_insert(run);
         }
-        Self { levels: levels.into_values().collect() }
+        Self::new(levels.into_values().collect())
     }
 
     /// The levels in rising order of sparsity.
@@ -120,6 +134,13 @@ impl Support {
 
     fn range(&self, of: impl Fn(&SparsityLevel) -> Range) -> Option<Range> {
         self.levels.iter().map(of).reduce(Range::join)
+    }
+
+    /// How far a sparsity lies outside the runs; `None` inside, and where no runs are known.
+    #[must_use]
+    pub fn sparsity_outside(&self, density: Density) -> Option<Extrapolation> {
+        let (low, high) = self.levels.first().zip(self.levels.last())?;
+        Extrapolation::find_sparsity(density, Range { min: low.sparsity, max: high.sparsity })
     }
 
     /// The quantities of `question` that lie outside the runs; empty where no runs are known.
@@ -156,10 +177,9 @@ impl Support {
     /// `None` at a level (within its rounding) and outside all levels.
     #[must_use]
     pub fn gap_around(&self, sparsity: Sparsity) -> Option<usize> {
-        let half_level = 0.5 / LEVELS_PER_UNIT;
+        let half = 0.5 * level_step(sparsity.density().get());
         self.levels.windows(2).position(|pair| {
-            sparsity.get() > pair[0].sparsity + half_level
-                && sparsity.get() < pair[1].sparsity - half_level
+            sparsity.get() > pair[0].sparsity + half && sparsity.get() < pair[1].sparsity - half
         })
     }
 }
@@ -319,10 +339,10 @@ impl Extrapolation {
     /// Compares sparsities by their densities: their distance is a matter of the parameters that remain.
     fn find_sparsity(density: Density, range: Range) -> Option<Self> {
         let sparsity = density.sparsity().get();
-        let half_level = 0.5 / LEVELS_PER_UNIT;
-        let (limit, side) = if sparsity > range.max + half_level {
+        let half = 0.5 * level_step(density.get());
+        let (limit, side) = if sparsity > range.max + half {
             (range.max, Side::Above)
-        } else if sparsity < range.min - half_level {
+        } else if sparsity < range.min - half {
             (range.min, Side::Below)
         } else {
             return None;
@@ -380,6 +400,38 @@ mod tests {
             let asked = Question { cost: Some(cost), ..largest };
             assert_eq!(T5_C4.support().extrapolation(&asked), []);
         }
+    }
+
+    #[test]
+    fn sparse_levels_are_told_apart_by_what_is_left() {
+        let of = |sparsity: f64| level_of(Sparsity::new(sparsity).unwrap().density());
+        for (sparsity, level) in [
+            (0.0, 0.0),
+            (0.0004, 0.0),
+            (0.4996, 0.5),
+            (0.7504, 0.75),
+            (0.9, 0.9),
+            (0.9375, 0.9375),
+            (0.93749, 0.9375),
+            (0.98765, 0.9876),
+            (0.9985, 0.9985),
+            (0.9996, 0.9996),
+            (0.999_999, 0.999_999),
+        ] {
+            assert!((of(sparsity) - level).abs() <= 1e-15, "{sparsity}: {}", of(sparsity));
+        }
+        let run = |sparsity: f64| {
+            let Question { nonzero_params, density, data, .. } = question(1e8, sparsity, 1e10);
+            (nonzero_params, density.sparsity(), data)
+        };
+        let support = Support::of_runs([0.0, 0.5, 0.75, 0.9996].map(run));
+        let outside = |sparsity: f64| {
+            let found = support.extrapolation(&question(1e8, sparsity, 1e10));
+            found.first().map_or(1.0, |found| found.factor)
+        };
+        assert_eq!((outside(0.9996), outside(0.9)), (1.0, 1.0));
+        assert!((outside(0.9999) - 4.0).abs() < 1e-9 && (outside(0.999_999) - 400.0).abs() < 1e-6);
+        assert_eq!(support.gap_around(Sparsity::new(0.9996).unwrap()), None);
     }
 
     #[test]
