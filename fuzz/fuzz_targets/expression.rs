@@ -10,7 +10,8 @@ fuzz_target!(|text: &str| {
         for cell in
             [Outcome::Null, Outcome::Number(2.0), Outcome::Text("7.5".into()), Outcome::Bool(true)]
         {
-            let _ = expression.evaluate(&|_| cell.clone(), &|text| text.parse().map_err(|_| String::new()));
+            let _ = expression
+                .evaluate(&|_| cell.clone(), &|text| text.parse().map_err(|_| String::new()));
         }
     }
     let texts = OptionTexts {
