@@ -62,7 +62,8 @@ pub struct TableConfig {
     pub source: Option<String>,
     /// Where a field comes from: --map loss=val_loss reads it from a column, --map data='steps*512*1024' computes it,
     /// --map sparsity=0 sets it. Names of columns with special characters are put in backticks. Fields: external_id,
-    /// nonzero_params, total_params, sparsity, data, loss, start, pretraining_data, pattern, tags, exclusion_reason.
+    /// nonzero_params, active_params, total_params, sparsity, data, loss, start, pretraining_data, unique_data, pattern,
+    /// tags, exclusion_reason, flops.
     #[arg(long = "map", value_name = "FIELD=EXPRESSION", value_parser = pair)]
     pub map: Vec<String>,
     /// Column with total parameters including zeros, for files without non-zero parameters.
