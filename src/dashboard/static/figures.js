@@ -152,7 +152,7 @@ export function gainDetails(answer, optimum) {
           return [`${formatPercent(sparsity)} sparse`, `as a dense model ${formatTimes(gain)} the non-zeros${near ? ` (${formatInterval(near, formatTimes)})` : ""}`];
         },
       },
-      ...(limit === null ? [] : [{ name: "limit", points: [[1, answer.limit]], say: () => ["limit", limit] }]),
+      { name: "limit", points: limit === null ? [] : [[1, answer.limit]], say: () => ["limit", limit ?? "none"] },
       { name: "your best", points: [[optimum.sparsity, optimum.gain]], say: () => ["your best", `${formatPercent(optimum.sparsity)} sparse, worth ${formatTimes(optimum.gain)}${interval ? ` (${formatInterval(interval, formatTimes)})` : ""}`] },
     ],
     x: SPARSITIES,
