@@ -261,11 +261,6 @@ pub struct ContourView {
     trust: TrustView,
 }
 
-/// As far as the worst of some lines, and no further than the law.
-fn worst(asked: &AskedLaw, lines: &[ContourView]) -> TrustView {
-    lines.iter().fold(asked.answers_trust(), |trust, line| trust.with(line.trust.clone()))
-}
-
 /// The size at which the trust in lines over `sizes` is judged: the middle one, or the nearest within the runs to it.
 fn judged_size(asked: &AskedLaw, sizes: &[NonzeroParams]) -> NonzeroParams {
     let middle = sizes[sizes.len() / 2];
@@ -362,7 +357,7 @@ fn contours(
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
         chinchilla,
-        trust: worst(asked, &lines),
+        trust: asked.trust_of_parts(lines.iter().map(|line| &line.trust)),
         lines,
         warnings,
     })
@@ -425,7 +420,7 @@ fn own_contours(
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
         chinchilla,
-        trust: worst(asked, &lines),
+        trust: asked.trust_of_parts(lines.iter().map(|line| &line.trust)),
         lines,
         warnings,
     }

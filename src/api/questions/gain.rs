@@ -191,11 +191,6 @@ fn trust_of(
     asked.trust(width, outside.as_slice())
 }
 
-/// As far as the worst of some gains, and no further than the law.
-fn worst(asked: &AskedLaw, points: &[GainView]) -> TrustView {
-    points.iter().fold(asked.answers_trust(), |trust, point| trust.with(point.trust.clone()))
-}
-
 fn gains(
     asked: &AskedLaw,
     sparsities: &[Sparsity],
@@ -227,7 +222,7 @@ fn gains(
     let limit = if rises_without_end { None } else { Some(gain(Density::clamped(0.0))?) };
     Ok(GainsView {
         law: asked.reference.clone(),
-        trust: worst(asked, &points),
+        trust: asked.trust_of_parts(points.iter().map(|point| &point.trust)),
         points,
         limit: limit.as_ref().map(|limit| limit.value),
         limit_interval: limit.and_then(|limit| limit.interval).map(Into::into),
@@ -281,7 +276,7 @@ fn level_gains(
     let points = points?;
     Ok(GainsView {
         law: asked.reference.clone(),
-        trust: worst(asked, &points),
+        trust: asked.trust_of_parts(points.iter().map(|point| &point.trust)),
         points,
         limit: None,
         limit_interval: None,

@@ -348,6 +348,11 @@ impl AskedLaw {
         self.law.content.own_trust(self.trust.clone()).into()
     }
 
+    /// How far an answer of several parts can be trusted: as far as the worst of them, and no further than the law.
+    pub fn trust_of_parts<'t>(&self, parts: impl Iterator<Item = &'t TrustView>) -> TrustView {
+        parts.cloned().fold(self.answers_trust(), TrustView::with)
+    }
+
     /// The trust that applies to every answer of this law, before anything that depends on the question.
     pub fn answers_trust(&self) -> TrustView {
         self.trust.clone().into()

@@ -45,6 +45,7 @@ use crate::pipeline::Also;
 use crate::store::audit::insert_audit_note;
 use crate::store::runs;
 use crate::store::uploads::count_waiting_uploads;
+use crate::telemetry::causes::with_causes;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -196,9 +197,13 @@ async fn create_runs(
     let result = submit(&state, &family, taking, &headers, body, Wanted::Soon(owner), Some(also));
     let mut result = state.transfers.until_stopped(&state.shutdown, result).await?;
     noting.committed();
-    let waiting = count_waiting_uploads(&state.pool, family.id, began).await?;
-    if waiting > 0 {
-        result.warn_of_waiting(waiting);
+    match count_waiting_uploads(&state.pool, family.id, began).await {
+        Ok(0) => {}
+        Ok(waiting) => result.warn_of_waiting(waiting),
+        // The runs are stored, so that the answer must not be an error.
+        Err(error) => {
+            tracing::warn!(error = %with_causes(&error.into()), "uploads that wait were not counted")
+        }
     }
     Ok(Json(result).into_response())
 }

@@ -339,14 +339,16 @@ impl Extrapolation {
     /// Compares sparsities by their densities: their distance is a matter of the parameters that remain.
     fn find_sparsity(density: Density, range: Range) -> Option<Self> {
         let sparsity = density.sparsity().get();
-        let half = 0.5 * level_step(density.get());
-        let (limit, side) = if sparsity > range.max + half {
+        let (limit, side) = if sparsity > range.max {
             (range.max, Side::Above)
-        } else if sparsity < range.min - half {
+        } else if sparsity < range.min {
             (range.min, Side::Below)
         } else {
             return None;
         };
+        if (sparsity - limit).abs() <= 0.5 * level_step(density.get()) {
+            return None;
+        }
         let ratio = density.get() / (1.0 - limit);
         Some(Self { variable: Variable::Sparsity, factor: ratio.max(ratio.recip()), limit, side })
     }
